@@ -1,0 +1,89 @@
+# Commands for people and for CI; `make` alone lists them. Everything runs from .venv, which the first target that needs it makes.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+UV := $(shell command -v uv 2>/dev/null)
+
+# pip and uv check every hash of the lock; the project itself is then installed in place without looking anything up.
+ifdef UV
+INSTALL = VIRTUAL_ENV=.venv uv pip install --quiet
+MAKE_VENV = test -x $(BIN)/python || uv venv --quiet --no-python-downloads --python $(PYTHON) .venv
+else
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+MAKE_VENV = test -x $(BIN)/python || $(PYTHON) -m venv .venv
+endif
+
+.venv/.run: requirements.lock pyproject.toml
+	@$(MAKE_VENV)
+	@echo "Installing the pipeline into .venv"
+	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.dev: requirements-dev.lock .venv/.run
+	@echo "Installing the development tools into .venv"
+	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+.PHONY: setup
+setup: .venv/.run ## Make .venv with everything that runs
+
+.PHONY: demo
+demo: .venv/.run ## Fill the fictional market's lake and publish gold (no key, no network)
+	@$(BIN)/market-pipeline demo
+
+.PHONY: dev
+dev: .venv/.run ## Serve Dagster and the dashboard until Ctrl-C
+	@$(BIN)/market-pipeline dev
+
+.PHONY: check
+check: .venv/.dev ## Format, lint, types, imports, SQL, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar dbt/models dbt/tests dashboards/queries
+	$(BIN)/python -m market_pipeline.catalog --check
+
+.PHONY: format
+format: .venv/.dev ## Write the format that check asks for
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: generate
+generate: .venv/.run ## Write the files that come from contracts and providers
+	$(BIN)/python -m market_pipeline.catalog
+
+.PHONY: test
+test: .venv/.dev ## Run every test, offline
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+.PHONY: chaos
+chaos: .venv/.dev ## Kill proofs at full length (minutes): KILLS=100
+	MARKET_PIPELINE_TEST_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest -q tests -m kill
+
+.PHONY: dbt-run
+dbt-run: .venv/.run ## Build and publish gold from silver
+	@$(BIN)/market-pipeline run gold
+
+.PHONY: dbt-test
+dbt-test: .venv/.run ## Build gold and run every dbt test, publish nothing
+	@$(BIN)/market-pipeline run gold --check-only
+
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	--custom-compile-command "make lock" --extra build
+
+.PHONY: lock
+lock: ## Resolve the locks anew (needs uv)
+	$(COMPILE) --extra dev pyproject.toml -o requirements-dev.lock
+	$(COMPILE) -c requirements-dev.lock pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean: ## Remove the environment and caches; the data folder stays
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis src/*.egg-info dbt/target dbt/logs
