@@ -1,0 +1,56 @@
+"""What a silver row is: one file and one class per dataset, found by listing this folder.
+
+A contract says what its provider's rows must be; `known_at`, `provider` and the other columns of `SilverRow` are
+added by `normalize`. What does not belong here: rules over sets of rows (relations, coverage), which are dbt tests.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+
+import dataframely as dy
+
+
+class SilverRow(dy.Schema):
+    """Where a row comes from: the columns that every silver dataset carries beside its own."""
+
+    instrument_id = dy.String(primary_key=True, description="Hash that names the instrument through renames.")
+    symbol = dy.String(description="Spelling under which the provider was asked.")
+    provider = dy.String(description="Provider whose payload the row was read from.")
+    slice_start_date = dy.Date(description="First day of the slice the row was fetched in.")
+    known_at = dy.Datetime(
+        primary_key=True,
+        time_zone="UTC",
+        description="When we fetched the payload (UTC): the second clock of as-of queries.",
+    )
+    bronze_sha256 = dy.String(regex=r"^[0-9a-f]{64}$", description="SHA-256 of the payload the row was read from.")
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Every dataset that has a contract, sorted."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+@cache
+def contract(name: str) -> type[SilverRow]:
+    """The contract of a dataset: the one `SilverRow` subclass in the file of that name."""
+    module = importlib.import_module(f"{__name__}.{name}")
+    (found,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, SilverRow) and value.__module__ == module.__name__
+    )
+    return found
+
+
+def business_key(schema: type[SilverRow]) -> tuple[str, ...]:
+    """Primary key without `known_at`: what one fact is about."""
+    return tuple(column for column in schema.primary_key() if column != "known_at")
+
+
+def own_columns(schema: type[SilverRow]) -> tuple[str, ...]:
+    """The columns a provider's parser gives: all but those of `SilverRow`."""
+    return tuple(column for column in schema.column_names() if column not in SilverRow.column_names())

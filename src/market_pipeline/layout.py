@@ -1,0 +1,103 @@
+"""Every key in the lake, and nothing else knows one.
+
+Bronze:      bronze/<provider>/<dataset>/slice=<key>/<name>.<sha256>.<ext>   bytes as received, create-only
+             bronze/<provider>/<dataset>/slice=<key>/manifest-<seq>.json     the commit, create-only, written last
+Silver:      silver/<dataset>/provider=<provider>/slice=<key>/part.parquet   replaced whole
+Quarantine:  quarantine/<dataset>/provider=<provider>/slice=<key>/part.parquet
+Reference:   reference/<name>.parquet                                        generated for gold: calendar, universe
+
+A path never carries a fact that the file lacks, so readers set `hive_partitioning=false`.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from market_pipeline.errors import ConfigurationError
+
+_WORD = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+_NAME = re.compile(r"[A-Za-z0-9^.=:_/ -]{1,64}\Z")
+_MANIFEST = re.compile(r"manifest-(\d{6})\.json\Z")
+
+
+def _word(text: str) -> str:
+    if not _WORD.match(text):
+        raise ConfigurationError(f"{text!r} is no dataset or provider name; use lower-case letters, digits and _")
+    return text
+
+
+def object_stem(name: str) -> str:
+    """A request's name as one path segment: allow-listed characters, the unsafe ones percent-encoded, dots too, so
+    that no name can be `..`. Two names that differ in case only stay apart on case-insensitive disks."""
+    if not _NAME.match(name):
+        raise ConfigurationError(f"{name!r} can't name an object; allowed: letters, digits and ^ . = : _ / - space")
+    text = quote(name, safe="").replace(".", "%2E").replace("_", "%5F")
+    return "".join(f"_{c.lower()}" if c.islower() else c for c in text)
+
+
+def bronze_slice(provider: str, dataset: str, slice_key: str) -> str:
+    """Prefix of one bronze slice, with a trailing slash."""
+    return f"bronze/{_word(provider)}/{_word(dataset)}/slice={slice_key}/"
+
+
+def bronze_dataset(provider: str, dataset: str) -> str:
+    """Prefix of all slices of one feed."""
+    return f"bronze/{_word(provider)}/{_word(dataset)}/"
+
+
+def bronze_object(prefix: str, name: str, sha256: str, extension: str) -> str:
+    """Key of one payload in a bronze slice."""
+    return f"{prefix}{object_stem(name)}.{sha256}.{extension}"
+
+
+def manifest(prefix: str, seq: int) -> str:
+    """Key of manifest number `seq` (1, 2, ...) of a bronze slice."""
+    return f"{prefix}manifest-{seq:06d}.json"
+
+
+def manifest_seq(key: str) -> int | None:
+    """The number of a manifest's key, None for any other key."""
+    match = _MANIFEST.search(key)
+    return int(match[1]) if match else None
+
+
+def slice_key_of(key: str) -> str | None:
+    """The slice's key in a lake key, None where there is none."""
+    match = re.search(r"/slice=(\d{4}-\d{2}-\d{2})/", key)
+    return match[1] if match else None
+
+
+def silver_dataset(dataset: str, provider: str) -> str:
+    """Prefix of one silver dataset of one provider."""
+    return f"silver/{_word(dataset)}/provider={_word(provider)}/"
+
+
+def silver_part(dataset: str, provider: str, slice_key: str) -> str:
+    """Key of one silver slice."""
+    return f"{silver_dataset(dataset, provider)}slice={slice_key}/part.parquet"
+
+
+def silver_empty(dataset: str, provider: str) -> str:
+    """Key of the file without rows that gives a dataset its columns before its first slice."""
+    return f"{silver_dataset(dataset, provider)}empty.parquet"
+
+
+def quarantine_part(dataset: str, provider: str, slice_key: str) -> str:
+    """Key of the rejected rows of one silver slice."""
+    return f"quarantine/{_word(dataset)}/provider={_word(provider)}/slice={slice_key}/part.parquet"
+
+
+def quarantine_empty() -> str:
+    """Key of the quarantine file without rows."""
+    return "quarantine/empty.parquet"
+
+
+def reference(name: str) -> str:
+    """Key of one generated reference table."""
+    return f"reference/{_word(name)}.parquet"
+
+
+def probe(token: str) -> str:
+    """Key of a short-lived object that tests what the store honours."""
+    return f"probe/{token}"

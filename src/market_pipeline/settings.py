@@ -1,0 +1,244 @@
+"""The only reader of environment variables: process environment first, then `.env` at the repository's root.
+
+A profile is one lake with everything beside it; `live` is the real one, `demo` the fictional market, any other word a
+lake of its own. Sample profiles may set the clock, the live one may not.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from market_pipeline.errors import ConfigurationError
+from market_pipeline.feed import Pace, Provider
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PREFIX = "MARKET_PIPELINE_"
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class _Fields(BaseSettings):
+    """Types and limits of the `MARKET_PIPELINE_*` variables."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=None, extra="ignore", frozen=True)
+
+    profile: str = Field(default="live", pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    home: Path = REPOSITORY / "data"
+    clock: dt.datetime | None = None
+    universe: str = ""
+    alert_url: SecretStr | None = None
+    automation: str = Field(default="", pattern=r"^(on|off|)$")
+    max_rejected_ratio: float = Field(default=0.01, ge=0, le=1)
+    keep_generations: int = Field(default=3, ge=3)
+    dashboard_port: int = Field(default=8501, ge=1, le=65535)
+    dagster_port: int = Field(default=3000, ge=1, le=65535)
+    sandbox_port: int = Field(default=8765, ge=1, le=65535)
+
+    @field_validator("clock")
+    @classmethod
+    def _has_zone(cls, value: dt.datetime | None) -> dt.datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("has no time zone; write it as 2026-11-20T22:00:00Z")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One profile's settings. Folders are absolute; ports are on the loopback interface."""
+
+    fields: _Fields
+    variables: Mapping[str, str]
+
+    @property
+    def profile(self) -> str:
+        """Name of the lake."""
+        return self.fields.profile
+
+    @property
+    def is_sample(self) -> bool:
+        """True for every profile but `live`: its data must never be taken for real."""
+        return self.profile != "live"
+
+    @property
+    def is_demo(self) -> bool:
+        """True for the fictional market, which has a universe of its own and is served by the sandbox."""
+        return self.profile == "demo" or self.profile.startswith("demo-")
+
+    def _variable(self, name: str) -> str:
+        """A provider's variable; profile `demo` ignores them all, so that a real key never meets the sandbox."""
+        return "" if self.profile == "demo" else self.variables.get(name, "").strip()
+
+    @property
+    def home(self) -> Path:
+        """Folder of all profiles."""
+        return self.fields.home.expanduser().resolve()
+
+    @property
+    def root(self) -> Path:
+        """Folder of this profile."""
+        return self.home / self.profile
+
+    @property
+    def lake(self) -> Path:
+        """Bronze, silver, quarantine and reference files."""
+        return self.root / "lake"
+
+    @property
+    def warehouse(self) -> Path:
+        """Published generations of gold."""
+        return self.root / "warehouse"
+
+    @property
+    def state(self) -> Path:
+        """Quota ledger, locks, the user's own universe."""
+        return self.root / "state"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's instance: runs, events, schedules."""
+        return self.root / "dagster"
+
+    @property
+    def dbt_target(self) -> Path:
+        """Where dbt keeps its manifest and compiled SQL."""
+        return self.root / "dbt"
+
+    @property
+    def dbt_project(self) -> Path:
+        """The dbt project in the repository."""
+        return REPOSITORY / "dbt"
+
+    @property
+    def clock(self) -> dt.datetime | None:
+        """A fixed clock, UTC; None means the machine's."""
+        return None if self.fields.clock is None else self.fields.clock.astimezone(dt.UTC)
+
+    def now(self) -> dt.datetime:
+        """The time it is for this profile, UTC."""
+        return self.clock or dt.datetime.now(dt.UTC)
+
+    @property
+    def universe(self) -> tuple[str, ...]:
+        """Symbols to follow; empty means every followed instrument of the universe file."""
+        return tuple(part.strip() for part in self.fields.universe.split(",") if part.strip())
+
+    @property
+    def alert_url(self) -> str | None:
+        """Where alerts go, in apprise's notation."""
+        return None if self.fields.alert_url is None else self.fields.alert_url.get_secret_value() or None
+
+    @property
+    def max_rejected_ratio(self) -> float:
+        """Share of rejected rows, 0 to 1, above which a silver slice fails its blocking check."""
+        return self.fields.max_rejected_ratio
+
+    @property
+    def keep_generations(self) -> int:
+        """How many published generations stay on disk."""
+        return self.fields.keep_generations
+
+    @property
+    def dashboard_port(self) -> int:
+        """Port of the dashboard."""
+        return self.fields.dashboard_port
+
+    @property
+    def dagster_port(self) -> int:
+        """Port of the Dagster UI."""
+        return self.fields.dagster_port
+
+    @property
+    def sandbox_port(self) -> int:
+        """Port of the sandbox."""
+        return self.fields.sandbox_port
+
+    def key(self, provider: Provider) -> str | None:
+        """The provider's key, None when none is set; the fictional market takes any."""
+        return self._variable(provider.auth.setting) or ("sandbox" if self.is_demo else None)
+
+    def is_automated(self, keys: bool) -> bool:
+        """Whether schedules and sensors start by themselves: with a real key, never over sample data unless told."""
+        return self.fields.automation == "on" or (self.fields.automation != "off" and not self.is_sample and keys)
+
+    def base_url(self, provider: Provider) -> str:
+        """The provider's address, https unless it is loopback; the live profile never talks to a sandbox."""
+        sandbox = f"http://127.0.0.1:{self.sandbox_port}/{provider.name}"
+        url = self._variable(provider.base_url_setting) or (sandbox if self.is_demo else provider.base_url)
+        parts = urlsplit(url)
+        if (
+            parts.scheme not in ("https", "http")
+            or not parts.hostname
+            or parts.username
+            or parts.query
+            or parts.fragment
+        ):
+            raise ConfigurationError(
+                f"{provider.base_url_setting} is no base address; write https://host[:port][/path]"
+            )
+        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+            raise ConfigurationError(f"{provider.base_url_setting} must be https: the key would travel in the clear")
+        if self.is_sample and url.rstrip("/") == provider.base_url.rstrip("/"):
+            raise ConfigurationError(
+                f"Profile {self.profile} holds sample data and {provider.base_url_setting} is the real API; "
+                f"set it to the sandbox's address, or use {PREFIX}PROFILE=live"
+            )
+        if not self.is_sample and parts.hostname in LOOPBACK:
+            raise ConfigurationError(
+                f"{provider.base_url_setting} points at this machine, but profile live holds real data only; "
+                f"set {PREFIX}PROFILE to another word, such as recorded"
+            )
+        return url.rstrip("/")
+
+    def pace(self, provider: Provider) -> tuple[str, Pace]:
+        """Name and limits of the plan the key is on; the fictional market grants the fastest."""
+        default = list(provider.plans)[-1] if self.is_demo else provider.default_plan
+        plan = self._variable(provider.plan_setting) or default
+        if plan not in provider.plans:
+            raise ConfigurationError(
+                f"{provider.plan_setting}={plan!r} is unknown; one of: {', '.join(provider.plans)}"
+            )
+        return plan, provider.plans[plan]
+
+    def child_environment(self, *, providers: Mapping[str, Provider]) -> dict[str, str]:
+        """The environment for a subprocess that needs no provider: everything but keys and alert addresses."""
+        hidden = {provider.auth.setting for provider in providers.values()} | {f"{PREFIX}ALERT_URL"}
+        return {name: value for name, value in os.environ.items() if name not in hidden}
+
+    def secrets(self, providers: Mapping[str, Provider]) -> tuple[str, ...]:
+        """Every value that must appear in no output."""
+        keys = (self.key(provider) for provider in providers.values())
+        return tuple(value for value in (*keys, self.alert_url) if value)
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the environment once. `environ` replaces the process environment and `.env`, for tests."""
+    if environ is None:
+        file = {k: v for k, v in dotenv_values(REPOSITORY / ".env").items() if v is not None}
+        environ = {**file, **os.environ}
+    given = {
+        key.removeprefix(PREFIX).lower(): value
+        for key, value in environ.items()
+        if key.startswith(PREFIX) and value.strip()
+    }
+    given = {key: value for key, value in given.items() if key in _Fields.model_fields}
+    try:
+        fields = _Fields.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        what = re.sub(r"^Value error, ", "", first["msg"])
+        raise ConfigurationError(f"{name} {what}; mend it in .env or the environment") from None
+    if fields.clock is not None and fields.profile == "live":
+        raise ConfigurationError(
+            f"{PREFIX}CLOCK is for sample profiles; unset it, or set {PREFIX}PROFILE to another word"
+        )
+    return Settings(fields=fields, variables=dict(environ))

@@ -1,0 +1,156 @@
+"""Bytes in and out of the lake, by key. A folder today; an S3 bucket fits the same interface.
+
+Writing protocol on a disk: temporary file in the same directory, write, fsync, `link` (create) or `rename` (replace),
+fsync the directory. No library's own writer is trusted with the final name. Temporary files start with `.tmp-` and
+are never listed, so a killed writer leaves nothing that a reader could take for data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from market_pipeline.errors import Busy, CreateConflict, HashMismatch, LakeError, ObjectMissing
+
+_TEMPORARY = ".tmp-"
+
+
+class Store(Protocol):
+    """What the steps need of a lake."""
+
+    def get(self, key: str, *, sha256: str | None = None) -> bytes:
+        """All bytes of an object; with `sha256` they must hash to it."""
+
+    def exists(self, key: str) -> bool:
+        """True when the key holds an object."""
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put if absent. True when written, False when the same bytes were there; other bytes are a CreateConflict."""
+
+    def replace(self, key: str, data: bytes) -> bool:
+        """Put whole, in one step. False when the same bytes were there already and nothing was written."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object if it is there."""
+
+    def list(self, prefix: str) -> tuple[str, ...]:
+        """Keys below a prefix that ends in a slash, sorted."""
+
+    def url(self, key: str) -> str:
+        """Where DuckDB and people find the object."""
+
+
+class FolderStore:
+    """A lake in a local folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def _path(self, key: str) -> Path:
+        parts = key.split("/")
+        if not key or any(part in ("", ".", "..") or part.startswith(_TEMPORARY) for part in parts):
+            raise LakeError(f"{key!r} is no key of a lake")
+        return self.root.joinpath(*parts)
+
+    def get(self, key: str, *, sha256: str | None = None) -> bytes:
+        try:
+            data = self._path(key).read_bytes()
+        except FileNotFoundError:
+            raise ObjectMissing(f"{key} is not in the lake; restore it from a backup, or fetch it again") from None
+        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+            raise HashMismatch(f"{key} does not hash to what its manifest says; restore it from a backup")
+        return data
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).is_file()
+
+    def create(self, key: str, data: bytes) -> bool:
+        path = self._path(key)
+        with self._staged(path, data) as temporary:
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                if path.read_bytes() != data:
+                    raise CreateConflict(f"{key} exists with other bytes; nothing was overwritten") from None
+                _sync_folder(path.parent)
+                return False
+        _sync_folder(path.parent)
+        return True
+
+    def replace(self, key: str, data: bytes) -> bool:
+        path = self._path(key)
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_size == len(data) and path.read_bytes() == data:
+                return False
+        with self._staged(path, data) as temporary:
+            temporary.rename(path)
+        _sync_folder(path.parent)
+        return True
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+            _sync_folder(path.parent)
+
+    def list(self, prefix: str) -> tuple[str, ...]:
+        folder = self._path(prefix.rstrip("/"))
+        return tuple(
+            sorted(
+                path.relative_to(self.root).as_posix()
+                for path in folder.rglob("*")
+                if path.is_file() and not path.name.startswith(_TEMPORARY)
+            )
+        )
+
+    def url(self, key: str) -> str:
+        return str(self._path(key))
+
+    @contextlib.contextmanager
+    def _staged(self, path: Path, data: bytes) -> Iterator[Path]:
+        """A synced temporary file beside `path`, gone afterwards."""
+        _make_folders(path.parent)
+        temporary = path.parent / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _make_folders(folder: Path) -> None:
+    """mkdir -p that makes each new name durable."""
+    missing = [folder, *folder.parents]
+    missing = missing[: next((i for i, path in enumerate(missing) if path.is_dir()), len(missing))]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, *, what: str) -> Iterator[None]:
+    """Hold a lock that the system releases when this process dies; waiting is the caller's business (Busy)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy(f"{what} is being written by another process; wait until it has ended") from None
+        yield
