@@ -7,6 +7,8 @@ the one place where a key meets a URL, and nothing that leaves it (body, reason,
 from __future__ import annotations
 
 import datetime as dt
+import html
+import json
 import logging
 import random
 import re
@@ -17,28 +19,41 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import httpx2
 import stamina
+import stamina.instrumentation
 
 from market_pipeline import __version__
 from market_pipeline.errors import QuotaExhausted, RateLimited, Unreachable
-from market_pipeline.feed import Feed, Outcome, Pace, Provider, Request, Verdict
+from market_pipeline.feed import Auth, Feed, Outcome, Pace, Provider, Request, Verdict
 from market_pipeline.quota import Budget, Ledger, key_id
 
 TRIES = 5
 RETRY_SECONDS = 300.0
 WAIT_FIRST_S, WAIT_MAX_S = 1.0, 60.0
 RETRY_AFTER_MAX_S = 900.0
+RETRY_AFTER_FAR_S = 30 * 86_400.0
+BODY_SECONDS = 300.0
 DECODED_MAX = 256 * 1024 * 1024
 RATIO_MAX = 200
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 REDACTED = b"[REDACTED]"
 
-# httpx2 logs whole URLs at INFO, and providers take the key in the query.
-for _name in ("httpx2", "httpcore2"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+# These repeat status lines, headers and broken chunks as they came, and a server may echo the key in any of them.
+for _name in ("httpx2", *(f"httpcore2.{part}" for part in ("connection", "http11", "http2", "proxy", "socks"))):
+    logging.getLogger(_name).disabled = True
+
+
+def _tell_of_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    """One line per retry; the cause is ours, so it is redacted."""
+    _log.warning("%s; asking again in %.1f s", details.caused_by, details.wait_for)
+
+
+_log = logging.getLogger(__name__)
+# stamina's own choice prints to standard output through structlog, in the middle of what a command writes there.
+stamina.instrumentation.set_on_retry_hooks([_tell_of_retry])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +77,26 @@ class _BadBody(Exception):
     """Bytes that can't be the whole answer; the text is a short stable word."""
 
 
+class _Signed(httpx2.BaseTransport):
+    """Adds the key on the way out, below everything of the client that logs a URL or puts one into an error."""
+
+    def __init__(self, inner: httpx2.BaseTransport, *, auth: Auth, key: str | None) -> None:
+        self._inner, self._auth, self._key = inner, auth, key
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        url, headers = request.url, request.headers.copy()
+        if self._key and self._auth.place == "query":
+            url = url.copy_set_param(self._auth.name, self._key)
+        if self._key and self._auth.place == "header":
+            headers[self._auth.name] = self._key
+        return self._inner.handle_request(
+            httpx2.Request(request.method, url, headers=headers, stream=request.stream, extensions=request.extensions)
+        )
+
+    def close(self) -> None:
+        self._inner.close()
+
+
 class Client:
     """One provider, one key. `now` is the profile's clock, `sleep` and `wall` the machine's."""
 
@@ -80,12 +115,13 @@ class Client:
         self.provider = provider
         self._base_url = base_url
         self._key = key
+        self._echo = _echo(key) if key else None
         self._pace = pace
         self._ledger = ledger
         self._now = now
         self._sleep = sleep
         self._http = httpx2.Client(
-            transport=transport,
+            transport=_Signed(transport or httpx2.HTTPTransport(trust_env=False), auth=provider.auth, key=key),
             timeout=httpx2.Timeout(30.0, connect=10.0),
             follow_redirects=False,
             trust_env=False,
@@ -149,19 +185,14 @@ class Client:
 
     def _once(self, feed: Feed, request: Request) -> Answer:
         """One try. Every failure of the wire becomes a verdict with a short reason and no foreign text."""
-        params, headers = dict(request.params), {}
-        if self._key and self.provider.auth.place == "query":
-            params[self.provider.auth.name] = self._key
-        if self._key and self.provider.auth.place == "header":
-            headers[self.provider.auth.name] = self._key
         status: int | None = None
         content_type = ""
         try:
-            with self._http.stream("GET", self._base_url + request.path, params=params, headers=headers) as response:
+            with self._http.stream("GET", self._base_url + request.path, params=dict(request.params)) as response:
                 status = response.status_code
-                content_type = response.headers.get("content-type", "")
+                content_type = self._redact(response.headers.get("content-type", "").encode())[0].decode()
                 retry_after = _retry_after(response.headers.get("retry-after"), now=self._now())
-                body, is_redacted = self._redact(_read(response, limit=feed.max_bytes))
+                received = _read(response, limit=feed.max_bytes)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             return self._failed(
                 f"unreachable:{type(error).__name__}",
@@ -174,7 +205,9 @@ class Client:
         if status in _RETRIED_STATUS:
             verdict, resumes_at = _of_status(status, retry_after, now=self._now())
         else:
-            verdict, resumes_at = feed.classify(request, status, content_type, body), None
+            # Judged as received: a key may be a word of the message that tells what the body is.
+            verdict, resumes_at = feed.classify(request, status, content_type, received), None
+        body, is_redacted = self._redact(received)
         return Answer(verdict, body, self._now(), status, content_type, is_redacted, 1, resumes_at)
 
     def _failed(self, reason: str, status: int | None, content_type: str, *, is_retryable: bool) -> Answer:
@@ -183,17 +216,22 @@ class Client:
 
     def _redact(self, body: bytes) -> tuple[bytes, bool]:
         """The body without the key, in any spelling a server is likely to echo."""
-        if not self._key:
+        if self._echo is None:
             return body, False
-        spellings = {
-            self._key,
-            quote(self._key, safe=""),
-            quote_plus(self._key),
-            self._key.replace("/", "\\/"),
-        }
-        pattern = b"|".join(re.escape(s.encode()) for s in sorted(spellings, key=len, reverse=True))
-        clean, count = re.subn(pattern, REDACTED, body, flags=re.IGNORECASE)
+        clean, count = self._echo.subn(REDACTED, body)
         return clean, count > 0
+
+
+def _echo(key: str) -> re.Pattern[bytes]:
+    """Finds the key as it is, percent-encoded, in JSON or in HTML, each character in its own spelling."""
+    characters = []
+    for character in key:
+        escaped = json.dumps(character)[1:-1]
+        forms = {character, escaped, f"\\u{ord(character):04x}", f"\\{character}", quote(character, safe="")}
+        forms |= {"".join(f"%{byte:02x}" for byte in character.encode()), html.escape(character)}
+        forms |= {f"&#{ord(character)};", f"&#x{ord(character):x};", "+" if character == " " else character}
+        characters.append(b"|".join(re.escape(form.encode()) for form in sorted(forms, key=len, reverse=True)))
+    return re.compile(b"".join(b"(?:%s)" % forms for forms in characters), re.IGNORECASE)
 
 
 def _of_status(status: int, retry_after: float | None, *, now: dt.datetime) -> tuple[Verdict, dt.datetime | None]:
@@ -207,11 +245,11 @@ def _retry_after(text: str | None, *, now: dt.datetime) -> float | None:
     """Seconds, from either form of RFC 9110 section 10.2.3; None for anything else."""
     if text is None:
         return None
-    if text.strip().isdigit():
-        return float(text)
     try:
-        return max(0.0, (parsedate_to_datetime(text) - now).total_seconds())
-    except (ValueError, TypeError):
+        if text.strip().isdigit():
+            return min(float(text), RETRY_AFTER_FAR_S)
+        return min(max(0.0, (parsedate_to_datetime(text) - now).total_seconds()), RETRY_AFTER_FAR_S)
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None
 
 
@@ -226,10 +264,13 @@ def _read(response: httpx2.Response, *, limit: int) -> bytes:
         raise _BadBody("unframed")
     inflate = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
     received, parts, total = 0, [], 0
+    deadline = time.monotonic() + BODY_SECONDS
     for chunk in response.iter_raw():
         received += len(chunk)
         if received > limit:
             raise _BadBody("too_large")
+        if time.monotonic() > deadline:
+            raise _BadBody("too_slow")
         if inflate is not None:
             room = min(DECODED_MAX, max(received * RATIO_MAX, 1 << 16)) - total
             try:

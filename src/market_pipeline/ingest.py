@@ -23,6 +23,8 @@ from market_pipeline.store import Store
 from market_pipeline.universe import expected
 
 CHECKPOINT_S = 2.0
+# After so many requests in a row without any answer the rest of the slice is not asked: each costs minutes of retries.
+BREAKER = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,32 +104,42 @@ def ingest(
     run = _Run(provider, feed, part, store, before)
     requests = expected(feed, part, instruments)
     is_askable = is_open or not feed.is_snapshot
+    if not is_askable:  # nothing can be asked any more: the slice stays as its manifest left it
+        requests = tuple(request for request in requests if run.knows(request))
     todo = [r for r in requests if is_askable and (refetch or not run.is_final(r))]
     run.expect(requests)
     is_key_refused = False
     resumes_at: dt.datetime | None = None
+    unanswered = 0
+    stop: tuple[Outcome, str] | None = None  # why the rest of the slice is not asked
     committed_at = time.monotonic()
     for done, request in enumerate(todo):
         on_progress(done, len(todo))
-        if is_key_refused or resumes_at is not None:
-            run.skip(request, "key_refused" if is_key_refused else "call_budget_spent", is_refused=is_key_refused)
+        if stop is not None:
+            run.skip(request, *stop)
             continue
         try:
             answer = client.fetch(feed, request)
         except QuotaExhausted as error:
-            resumes_at = error.resets_at
-            run.skip(request, "call_budget_spent")
+            resumes_at, stop = error.resets_at, (Outcome.DEFERRED, "call_budget_spent")
+            run.skip(request, *stop)
             continue
         run.record(request, answer)
-        is_key_refused = answer.verdict.is_key
-        if answer.verdict.outcome is Outcome.DEFERRED:
+        verdict = answer.verdict
+        unanswered = unanswered + 1 if verdict.reason.startswith("unreachable") else 0
+        if verdict.is_key:
+            is_key_refused, stop = True, (Outcome.REFUSED, "key_refused")
+        elif verdict.outcome is Outcome.DEFERRED:
             resumes_at = answer.resumes_at or client.budget().resets_at
+            stop = (Outcome.DEFERRED, "call_budget_spent" if verdict.exhausts_quota else "provider_asked_to_wait")
+        elif unanswered >= BREAKER:
+            stop = (Outcome.FAILED, "provider_unreachable")
         if time.monotonic() - committed_at >= CHECKPOINT_S:
             run.commit(now())
             committed_at = time.monotonic()
     on_progress(len(todo), len(todo))
     run.commit(now())
-    if resumes_at is None and run.has_deferred():
+    if resumes_at is None and is_askable and run.has_deferred():
         resumes_at = client.budget().resets_at
     return run.report(client.budget().left, resumes_at, is_key_refused=is_key_refused)
 
@@ -147,6 +159,9 @@ class _Run:
         self._planned: list[str] = []
         self._calls = self._objects = self._bytes = 0
 
+    def knows(self, request: Request) -> bool:
+        return request.name in self._entries
+
     def is_final(self, request: Request) -> bool:
         entry = self._entries.get(request.name)
         return entry is not None and entry.outcome.is_final
@@ -157,10 +172,9 @@ class _Run:
         for request in requests:
             self._entries.setdefault(request.name, Entry(request, Outcome.DEFERRED, "not_asked"))
 
-    def skip(self, request: Request, reason: str, *, is_refused: bool = False) -> None:
+    def skip(self, request: Request, outcome: Outcome, reason: str) -> None:
         entry = self._entries[request.name]
         if not entry.outcome.is_final:
-            outcome = Outcome.REFUSED if is_refused else Outcome.DEFERRED
             self._entries[request.name] = replace(entry, outcome=outcome, reason=reason)
 
     def record(self, request: Request, answer: Answer) -> None:
@@ -170,6 +184,10 @@ class _Run:
         payload = None if answer.body is None else self._put(request, answer)
         asked_at = answer.fetched_at
         if verdict.outcome is Outcome.FETCHED and payload is not None:
+            if entry.payloads and payload.fetched_at <= entry.payloads[-1].fetched_at:
+                # A clock that stands still or was set back: the order of arrival is the order of knowing.
+                after = entry.payloads[-1].fetched_at + dt.timedelta(microseconds=1)
+                payload = replace(payload, fetched_at=after)
             is_same = bool(entry.payloads) and entry.payloads[-1].sha256 == payload.sha256
             payloads = entry.payloads if is_same else (*entry.payloads, payload)
             asked_at = entry.asked_at if is_same and entry.asked_at else asked_at

@@ -17,7 +17,9 @@ from urllib.parse import quote
 from market_pipeline.errors import ConfigurationError
 
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
-_NAME = re.compile(r"[A-Za-z0-9^.=:_/ -]{1,64}\Z")
+# Encoded, a character takes up to three; with the hash and two dots the name must fit into 255 bytes.
+_NAME = re.compile(r"[A-Za-z0-9^.=:_/ -]{1,60}\Z")
+_SLICE = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 _MANIFEST = re.compile(r"manifest-(\d{6})\.json\Z")
 
 
@@ -25,6 +27,12 @@ def _word(text: str) -> str:
     if not _WORD.match(text):
         raise ConfigurationError(f"{text!r} is no dataset or provider name; use lower-case letters, digits and _")
     return text
+
+
+def _slice(key: str) -> str:
+    if not _SLICE.match(key):
+        raise ConfigurationError(f"{key!r} is no slice; write YYYY-MM-DD")
+    return key
 
 
 def object_stem(name: str) -> str:
@@ -38,7 +46,7 @@ def object_stem(name: str) -> str:
 
 def bronze_slice(provider: str, dataset: str, slice_key: str) -> str:
     """Prefix of one bronze slice, with a trailing slash."""
-    return f"bronze/{_word(provider)}/{_word(dataset)}/slice={slice_key}/"
+    return f"bronze/{_word(provider)}/{_word(dataset)}/slice={_slice(slice_key)}/"
 
 
 def bronze_dataset(provider: str, dataset: str) -> str:
@@ -75,7 +83,7 @@ def silver_dataset(dataset: str, provider: str) -> str:
 
 def silver_part(dataset: str, provider: str, slice_key: str) -> str:
     """Key of one silver slice."""
-    return f"{silver_dataset(dataset, provider)}slice={slice_key}/part.parquet"
+    return f"{silver_dataset(dataset, provider)}slice={_slice(slice_key)}/part.parquet"
 
 
 def silver_empty(dataset: str, provider: str) -> str:
@@ -85,7 +93,7 @@ def silver_empty(dataset: str, provider: str) -> str:
 
 def quarantine_part(dataset: str, provider: str, slice_key: str) -> str:
     """Key of the rejected rows of one silver slice."""
-    return f"quarantine/{_word(dataset)}/provider={_word(provider)}/slice={slice_key}/part.parquet"
+    return f"quarantine/{_word(dataset)}/provider={_word(provider)}/slice={_slice(slice_key)}/part.parquet"
 
 
 def quarantine_empty() -> str:

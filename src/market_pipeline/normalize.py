@@ -127,7 +127,8 @@ class _SliceRows:
         )
         key = list(contracts.business_key(self._schema))
         is_conflict = pl.struct(key).is_duplicated()
-        for row in typed.filter(is_conflict & ~pl.col(_ROW).is_in(list(faults))).get_column(_ROW):
+        readable = typed.filter(~pl.col(_ROW).is_in(list(faults)))
+        for row in readable.filter(is_conflict).get_column(_ROW):
             faults.setdefault(row, []).append(CONFLICTING)
         judged = typed.filter(~pl.col(_ROW).is_in(list(faults)))
         good, failed = _judge(judged, self._schema)
@@ -216,11 +217,14 @@ def _cast_column(source: pl.DataType, column: dy.Column) -> pl.Expr:
     if source == target:
         return name
     if source == pl.String and isinstance(column, dy.Date):
-        return name.str.to_date("%Y-%m-%d", strict=False)
-    if source == pl.String and isinstance(column, dy.Integer):
+        # The parser alone would also take signs, spaces and years of any length.
+        return pl.when(name.str.contains(r"^(?:19|2\d)\d\d-\d\d-\d\d$")).then(
+            name.str.to_date("%Y-%m-%d", strict=False)
+        )
+    if source == pl.String and target.is_integer():
         exact = name.cast(target, strict=False)
         number = name.cast(pl.Float64, strict=False)
-        is_whole = (number == number.floor()) & (number.abs() <= 2**53)
+        is_whole = (number == number.floor()) & (number.abs() < 2**53)
         return exact.fill_null(pl.when(is_whole).then(number).cast(target, strict=False))
     return name.cast(target, strict=False)
 
@@ -244,7 +248,7 @@ def _distinct_versions(frame: pl.DataFrame, schema: type[SilverRow]) -> pl.DataF
     """Sorted by key and `known_at`, without rows that repeat the previous version of their key."""
     key = list(contracts.business_key(schema))
     values = [column for column in contracts.own_columns(schema) if column not in key]
-    ordered = frame.sort(*key, "known_at")
+    ordered = frame.sort(*key, "known_at", maintain_order=True)
     if ordered.is_empty():
         return ordered
     is_same = pl.struct(key).eq_missing(pl.struct(key).shift(1)) & pl.struct(values).eq_missing(

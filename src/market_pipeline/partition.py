@@ -56,19 +56,22 @@ class Slice:
         """Inverse of `key`; a date that starts no slice of the grain is an error."""
         try:
             start = dt.date.fromisoformat(key)
-        except ValueError as error:
+            end = grain.next(grain.floor(start))
+        except (ValueError, OverflowError) as error:
             raise ConfigurationError(f"{key!r} is no date; write YYYY-MM-DD") from error
+        if start.isoformat() != key:
+            raise ConfigurationError(f"{key!r} is another spelling of a date; write {start}")
         if grain.floor(start) != start:
             raise ConfigurationError(
                 f"No {grain} starts on {key}; the one that holds it starts on {grain.floor(start)}"
             )
-        return cls(start, grain.next(start))
+        return cls(start, end)
 
 
 def slices(since: dt.date, until: dt.date, *, grain: Grain) -> tuple[Slice, ...]:
     """Every slice that overlaps the half-open range, oldest first; empty for an empty range."""
     found: list[Slice] = []
-    start = grain.floor(since)
+    start = grain.floor(since) if since < until else until
     while start < until:
         found.append(Slice(start, grain.next(start)))
         start = grain.next(start)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from market_pipeline import calendar, layout, manifest
-from market_pipeline.feed import Feed, Provider
+from market_pipeline.feed import Feed, Instrument, Provider
 from market_pipeline.partition import Slice
 from market_pipeline.store import Store
 from market_pipeline.universe import Universe, expected
@@ -40,7 +40,7 @@ OUTCOMES: dict[str, pl.DataType] = {
 }
 
 
-def outcomes(store: Store, feeds: Iterable[tuple[Provider, Feed]], universe: Universe) -> pl.DataFrame:
+def outcomes(store: Store, feeds: Iterable[tuple[Provider, Feed]], members: Sequence[Instrument]) -> pl.DataFrame:
     """One row per feed, slice in bronze and expected instrument; in a feed's newest slice also the followed
     instruments that no manifest names, as `missing`. Columns: `OUTCOMES`."""
     rows: list[dict[str, Any]] = []
@@ -80,7 +80,7 @@ def outcomes(store: Store, feeds: Iterable[tuple[Provider, Feed]], universe: Uni
                 named = {entry.request.name for entry in committed.entries}
                 rows.extend(
                     {**about, "instrument_id": r.instrument_id, "symbol": r.symbol, "outcome": MISSING, "reason": ""}
-                    for r in expected(feed, part, universe.members())
+                    for r in expected(feed, part, members)
                     if r.name not in named
                 )
     return pl.DataFrame(rows, schema=OUTCOMES)
@@ -139,7 +139,7 @@ def tables(
         "instruments": instruments,
         "symbols": symbols,
         "sources": sources,
-        "outcomes": outcomes(store, feeds, universe),
+        "outcomes": outcomes(store, feeds, universe.members(on=now.date())),
         "build": pl.DataFrame({"as_of": [now], "profile": [profile]}, schema={"as_of": _STAMP, "profile": pl.String}),
     }
 

@@ -7,16 +7,17 @@ lake of its own. Sample profiles may set the clock, the live one may not.
 from __future__ import annotations
 
 import datetime as dt
+import ipaddress
 import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from market_pipeline.errors import ConfigurationError
 from market_pipeline.feed import Pace, Provider
@@ -26,10 +27,11 @@ PREFIX = "MARKET_PIPELINE_"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-class _Fields(BaseSettings):
-    """Types and limits of the `MARKET_PIPELINE_*` variables."""
+class _Fields(BaseModel):
+    """Types and limits of the `MARKET_PIPELINE_*` variables. A settings class of pydantic's would read the process
+    environment behind the back of `load_settings`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=None, extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     profile: str = Field(default="live", pattern=r"^[a-z][a-z0-9-]{0,31}$")
     home: Path = REPOSITORY / "data"
@@ -163,7 +165,7 @@ class Settings:
 
     def key(self, provider: Provider) -> str | None:
         """The provider's key, None when none is set; the fictional market takes any."""
-        return self._variable(provider.auth.setting) or ("sandbox" if self.is_demo else None)
+        return self._variable(provider.auth.setting) or ("fictional-market-key" if self.is_demo else None)
 
     def is_automated(self, keys: bool) -> bool:
         """Whether schedules and sensors start by themselves: with a real key, never over sample data unless told."""
@@ -173,25 +175,19 @@ class Settings:
         """The provider's address, https unless it is loopback; the live profile never talks to a sandbox."""
         sandbox = f"http://127.0.0.1:{self.sandbox_port}/{provider.name}"
         url = self._variable(provider.base_url_setting) or (sandbox if self.is_demo else provider.base_url)
-        parts = urlsplit(url)
-        if (
-            parts.scheme not in ("https", "http")
-            or not parts.hostname
-            or parts.username
-            or parts.query
-            or parts.fragment
-        ):
+        host = _host(url)
+        if host is None:
             raise ConfigurationError(
                 f"{provider.base_url_setting} is no base address; write https://host[:port][/path]"
             )
-        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        if url.lower().startswith("http:") and host not in LOOPBACK:
             raise ConfigurationError(f"{provider.base_url_setting} must be https: the key would travel in the clear")
-        if self.is_sample and url.rstrip("/") == provider.base_url.rstrip("/"):
+        if self.is_sample and _is_same_site(host, _host(provider.base_url)):
             raise ConfigurationError(
                 f"Profile {self.profile} holds sample data and {provider.base_url_setting} is the real API; "
                 f"set it to the sandbox's address, or use {PREFIX}PROFILE=live"
             )
-        if not self.is_sample and parts.hostname in LOOPBACK:
+        if not self.is_sample and _is_this_machine(host):
             raise ConfigurationError(
                 f"{provider.base_url_setting} points at this machine, but profile live holds real data only; "
                 f"set {PREFIX}PROFILE to another word, such as recorded"
@@ -217,6 +213,41 @@ class Settings:
         """Every value that must appear in no output."""
         keys = (self.key(provider) for provider in providers.values())
         return tuple(value for value in (*keys, self.alert_url) if value)
+
+
+def _host(url: str) -> str | None:
+    """Host of a base address in lower case, without a closing dot; None when it is no base address."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    is_plain = url.isascii() and url.isprintable() and " " not in url and not set("@?#\\") & set(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname or port == 0 or not is_plain:
+        return None
+    return parts.hostname.rstrip(".") or None
+
+
+def _is_same_site(host: str, real: str | None) -> bool:
+    """True for the provider's own host under any of its names: with and without www, and hosts below it."""
+    site = (real or "").removeprefix("www.")
+    return host == site or host.endswith(f".{site}")
+
+
+def _is_this_machine(host: str) -> bool:
+    """True for every spelling of a loopback or unspecified address, short and numeric ones too."""
+    if host == "localhost" or host.endswith((".localhost", ".localdomain")):
+        return True
+    try:
+        address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            address = ipaddress.IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback or address.is_unspecified
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:

@@ -54,7 +54,7 @@ class FolderStore:
 
     def _path(self, key: str) -> Path:
         parts = key.split("/")
-        if not key or any(part in ("", ".", "..") or part.startswith(_TEMPORARY) for part in parts):
+        if not key or "\0" in key or any(part in ("", ".", "..") or part.startswith(_TEMPORARY) for part in parts):
             raise LakeError(f"{key!r} is no key of a lake")
         return self.root.joinpath(*parts)
 

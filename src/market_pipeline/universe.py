@@ -10,7 +10,7 @@ import csv
 import datetime as dt
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from market_pipeline.errors import ConfigurationError
@@ -38,9 +38,18 @@ class Universe:
     followed: frozenset[str]
     spellings: tuple[Spelling, ...]
 
-    def members(self) -> tuple[Instrument, ...]:
-        """The followed instruments, by symbol."""
-        return tuple(i for i in self.instruments if i.instrument_id in self.followed)
+    def members(self, *, on: dt.date) -> tuple[Instrument, ...]:
+        """The followed instruments under the symbols they have on a day."""
+        symbols = {
+            spelling.instrument_id: spelling.symbol
+            for spelling in self.spellings
+            if spelling.valid_from <= on and (spelling.valid_to is None or on < spelling.valid_to)
+        }
+        return tuple(
+            replace(i, symbol=symbols.get(i.instrument_id, i.symbol))
+            for i in self.instruments
+            if i.instrument_id in self.followed
+        )
 
 
 def expected(feed: Feed, part: Slice, instruments: Iterable[Instrument]) -> tuple[Request, ...]:
@@ -84,9 +93,18 @@ def load(folder: Path, *, is_demo: bool, only: Sequence[str] = ()) -> Universe:
         )
         if row["is_followed"].lower() == "true":
             followed.add(identity)
+    for provider in SPELLED_BY:
+        if len({i.spelling(provider) for i in instruments}) != len(instruments):
+            raise ConfigurationError(f"{prefix}instruments.csv gives two instruments one {provider} spelling; mend it")
     by_symbol = {i.symbol: i.instrument_id for i in instruments}
     if len(by_symbol) != len(instruments) or len(set(by_symbol.values())) != len(instruments):
         raise ConfigurationError(f"{prefix}instruments.csv names a symbol or an identity twice; mend the file")
+    history = tuple(_rows(folder / f"{prefix}symbols.csv"))
+    strangers = sorted({row["instrument_symbol"] for row in history} - set(by_symbol))
+    if strangers:
+        raise ConfigurationError(
+            f"{prefix}symbols.csv names {', '.join(strangers)}, unknown to {prefix}instruments.csv; mend one of them"
+        )
     spellings = tuple(
         Spelling(
             by_symbol[row["instrument_symbol"]],
@@ -94,7 +112,7 @@ def load(folder: Path, *, is_demo: bool, only: Sequence[str] = ()) -> Universe:
             dt.date.fromisoformat(row["valid_from"]),
             _date(row["valid_to"]),
         )
-        for row in _rows(folder / f"{prefix}symbols.csv")
+        for row in history
     )
     if only:
         unknown = [symbol for symbol in only if symbol not in by_symbol]

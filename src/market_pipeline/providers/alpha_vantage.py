@@ -7,7 +7,6 @@ message advertises the premium plans.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,8 +29,8 @@ _MESSAGES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("apikey is invalid", "invalid_key", _KEY),
     ("Invalid API call", "invalid_call", _REFUSED),
     ("ARTIFICIAL", "premium_sample", _REFUSED),
-    ("spreading out", "rate_limited_second", _RATE),
     ("Burst pattern", "rate_limited_burst", _RATE),
+    ("spreading out", "rate_limited_second", _RATE),
     ("Minute-level", "rate_limited_minute", _RATE),
     ("calls per minute", "rate_limited_minute", _RATE),
     ("requests per day", "daily_quota", _DAY),
@@ -136,7 +135,9 @@ def classify_weekly_adjusted(request: Request, status: int, content_type: str, b
         except orjson.JSONDecodeError:
             return Verdict(Outcome.FAILED, "json_cut_short", is_retryable=True)
         return _classify_object(parsed) or Verdict(Outcome.FAILED, "json_where_csv_was_asked")
-    header, _, rows = body.partition(b"\n")
+    header, newline, rows = body.partition(b"\n")
+    if not newline and _WEEKLY_HEADER.encode().startswith(header.rstrip(b"\r")):
+        return Verdict(Outcome.FAILED, "csv_cut_short", is_retryable=True)
     if header.strip().decode("utf-8", "replace") != _WEEKLY_HEADER:
         return Verdict(Outcome.FAILED, "unknown_header")
     if not body.endswith(b"\n"):
@@ -149,18 +150,18 @@ def parse_weekly_adjusted(body: bytes, request: Request) -> pl.DataFrame:
 
     Shape: the columns of `bars_weekly_adjusted`; `week_start_date` is the Monday of `session_date`.
     """
-    try:
-        frame = pl.read_csv(io.BytesIO(body), infer_schema=False)
-    except pl.exceptions.PolarsError as error:
-        raise PayloadChanged(
-            f"The CSV of {request.name} can't be read", provider=NAME, request=request.name, path="$"
-        ) from error
-    if tuple(frame.columns) != tuple(_WEEKLY_COLUMNS):
+    header, *lines = body.decode("utf-8", "replace").removesuffix("\n").split("\n")
+    if header.strip() != _WEEKLY_HEADER:
         raise PayloadChanged(
             f"The CSV of {request.name} has other columns", provider=NAME, request=request.name, path="$[0]"
         )
-    return frame.rename(_WEEKLY_COLUMNS).with_columns(
-        week_start_date=pl.col("session_date").str.to_date("%Y-%m-%d", strict=False).dt.truncate("1w")
+    # No value is ever quoted, so a line is a row: one with too many fields spoils its last value and no other row.
+    columns = tuple(_WEEKLY_COLUMNS.values())
+    values = pl.Series([line.removesuffix("\r") for line in lines], dtype=pl.String).str.splitn(",", len(columns))
+    return (
+        values.struct.rename_fields(columns)
+        .struct.unnest()
+        .with_columns(week_start_date=pl.col("session_date").str.to_date("%Y-%m-%d", strict=False).dt.truncate("1w"))
     )
 
 
@@ -195,6 +196,10 @@ def parse_overview(body: bytes, request: Request) -> pl.DataFrame:
             path="$.Symbol",
         )
     values = {column: parsed.get(member) for column, member in _OVERVIEW_MEMBERS.items()}
+    if any(isinstance(value, dict | list) for value in values.values()):
+        raise PayloadChanged(
+            f"The overview of {request.name} is not flat", provider=NAME, request=request.name, path="$.*"
+        )
     return pl.DataFrame(
         {
             column: [None if value is None or str(value).strip() in _MISSING else str(value)]

@@ -1,0 +1,77 @@
+"""A sample profile in a temporary folder with a sandbox behind it, for tests that run the whole pipeline."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from market_pipeline.pipeline import Pipeline
+from market_pipeline.settings import load_settings
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SEEDS = REPOSITORY / "dbt" / "seeds"
+CLOCK = "2026-11-20T22:00:00Z"
+WEEK = "2026-11-16"
+SYMBOLS = ("AQTZ", "BQLN", "BQXT")
+KEY = "CANARYKEY0123456"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Variables of a profile, set in this process too, and the sandbox's address."""
+
+    variables: Mapping[str, str]
+    sandbox: str
+
+    def pipeline(self) -> Pipeline:
+        """A new pipeline of the profile."""
+        return Pipeline(load_settings())
+
+    def faults(self, *faults: Mapping[str, object]) -> None:
+        """Put faults in force in the sandbox, none to end them."""
+        body = json.dumps(faults).encode()
+        request = urllib.request.Request(
+            f"{self.sandbox}/_sandbox/faults", data=body, method="PUT", headers={"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10):  # noqa: S310 - our own loopback address
+            pass
+
+    def python(self, code: str) -> subprocess.Popen[str]:
+        """Another process of the profile that runs some Python; its output is readable line by line."""
+        return subprocess.Popen(
+            [sys.executable, "-c", code],
+            env={**os.environ, **self.variables},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def make(home: Path, sandbox: str, manifest: bytes, monkeypatch: pytest.MonkeyPatch, **more: str) -> Profile:
+    """A profile named `demo-test` below `home`, ready to run: folders, empty contracts, dbt's manifest."""
+    variables = {
+        "MARKET_PIPELINE_PROFILE": "demo-test",
+        "MARKET_PIPELINE_HOME": str(home),
+        "MARKET_PIPELINE_CLOCK": CLOCK,
+        "MARKET_PIPELINE_UNIVERSE": ",".join(SYMBOLS),
+        "ALPHA_VANTAGE_BASE_URL": f"{sandbox}/alpha_vantage",
+        "ALPHA_VANTAGE_API_KEY": KEY,
+        "ALPHA_VANTAGE_PLAN": "premium-1200",
+        **more,
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    profile = Profile(variables, sandbox)
+    pipeline = profile.pipeline()
+    pipeline.initialize()
+    pipeline.settings.dbt_target.mkdir(parents=True, exist_ok=True)
+    (pipeline.settings.dbt_target / "manifest.json").write_bytes(manifest)
+    return profile
