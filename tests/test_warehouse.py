@@ -1,0 +1,441 @@
+"""Publishing, killing, reading and going back: one whole generation at any moment, and nothing but SELECT."""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+import warehouse_fixture as fixture
+from market_pipeline.errors import Busy, ConfigurationError, HashMismatch, LakeError, ObjectMissing
+from market_pipeline.warehouse import QueryError, QueryTimeout, Warehouse
+
+KILLS = int(os.environ.get("MARKET_PIPELINE_TEST_KILLS", "20"))
+NOW = fixture.NOW
+
+
+@pytest.fixture(scope="module")
+def build_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A private build file with every gold table."""
+    return fixture.build(tmp_path_factory.mktemp("build") / "build.duckdb")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where generations go."""
+    return tmp_path / "warehouse"
+
+
+@pytest.fixture
+def warehouse(folder: Path, build_db: Path) -> Warehouse:
+    """A warehouse with one generation."""
+    fixture.publish(folder, build_db=build_db)
+    return Warehouse(folder)
+
+
+def tiny(path: Path, *, rows: int, value: int = 0) -> Path:
+    """A build file with one small table."""
+    path.unlink(missing_ok=True)
+    with duckdb.connect(str(path)) as con:
+        con.execute(f"create table t as select {value} as v, i from range({rows}) as r (i)")
+    return path
+
+
+def publish_tiny(folder: Path, build: Path, *, profile: str = "demo") -> str:
+    """Publish a build made by `tiny`."""
+    return (
+        Warehouse(folder)
+        .publish(
+            build,
+            tables=["t"],
+            newest={},
+            is_partial=False,
+            missing=[],
+            inputs_sha256="",
+            profile=profile,
+            now=NOW,
+        )
+        .generation
+    )
+
+
+def test_a_generation_carries_every_table_and_says_what_it_is(warehouse: Warehouse, build_db: Path) -> None:
+    record = warehouse.current()
+    assert record is not None
+    assert record.generation == "000001"
+    assert record.sha256 == hashlib.sha256((warehouse.folder / record.file).read_bytes()).hexdigest()
+    with duckdb.connect(str(build_db), read_only=True) as con:
+        expected = {name: con.execute(f"select count(*) from {name}").fetchall()[0][0] for name in fixture.TABLES}
+    assert record.tables == expected
+    assert json.loads((warehouse.folder / "CURRENT").read_text()) == json.loads(
+        (warehouse.folder / "gold-000001.json").read_text()
+    )
+    assert sorted(p.name for p in warehouse.folder.iterdir() if not p.name.startswith(".")) == [
+        "CURRENT",
+        "gold-000001.duckdb",
+        "gold-000001.json",
+        "health.json",
+    ]
+
+
+def test_views_macros_and_descriptions_are_published(warehouse: Warehouse) -> None:
+    stocks, _ = warehouse.query("select count(*) as n from dim_stock")
+    assert stocks["n"][0].as_py() == len(fixture.MARKET) + 1
+    asof = "select close_usd from prices_asof(date '2026-03-06', $known_at) where symbol = 'ORCA'"
+    before, _ = warehouse.query(asof, {"known_at": dt.datetime(2026, 5, 1, tzinfo=dt.UTC)})
+    after, _ = warehouse.query(asof, {"known_at": NOW})
+    assert before["close_usd"][0].as_py() == pytest.approx(after["close_usd"][0].as_py() * 0.985)
+    comments, _ = warehouse.query(
+        "select comment from duckdb_columns() where table_name = 'fact_adjusted_prices' and column_name = 'close_usd'"
+    )
+    assert comments["comment"][0].as_py() == "Last raw close of the week, USD."
+
+
+def test_equal_builds_publish_equal_rows_in_equal_order(folder: Path, build_db: Path) -> None:
+    first, second = (fixture.publish(folder, build_db=build_db) for _ in range(2))
+    read = {}
+    for record in (first, second):
+        with duckdb.connect(str(folder / record.file), read_only=True) as con:
+            read[record.generation] = con.execute("select * from fact_adjusted_prices").to_arrow_table()
+    assert read["000001"].equals(read["000002"])
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select * from read_csv('/etc/passwd')",
+        "select * from read_text('/etc/hostname')",
+        "select * from glob('/etc/*')",
+        "from '/etc/passwd'",
+        "copy dim_source to '/tmp/out.csv'",
+        "attach '/tmp/other.duckdb' as other",
+        "install httpfs",
+        "load httpfs",
+        "set threads = 1",
+        "set enable_external_access = true",
+        "pragma threads = 1",
+        "reset memory_limit",
+        "create temp table q as select 1",
+        "insert into dim_source select * from dim_source",
+        "drop table dim_source",
+        "export database '/tmp/out'",
+        "select 1; drop table dim_source",
+        "explain analyze insert into dim_source select * from dim_source",
+        "",
+        "-- nothing",
+    ],
+)
+def test_a_query_can_only_read_the_snapshot(warehouse: Warehouse, sql: str) -> None:
+    with pytest.raises(QueryError):
+        warehouse.query(sql)
+    rows, _ = warehouse.query("select count(*) as n from dim_source")
+    assert rows["n"][0].as_py() == 2
+
+
+@pytest.mark.parametrize(
+    "sql", ["set memory_limit = '64GB'", "set enable_external_access = true", "attach ':memory:' as m"]
+)
+def test_the_connection_itself_is_guarded(warehouse: Warehouse, sql: str) -> None:
+    with warehouse.connect() as (con, _), pytest.raises(duckdb.Error):
+        con.execute(sql)
+
+
+@pytest.mark.parametrize(
+    "sql", ["describe dim_date", "summarize dim_source", "explain select 1", "from dim_source", "values (1)"]
+)
+def test_every_way_of_reading_is_allowed(warehouse: Warehouse, sql: str) -> None:
+    assert warehouse.query(sql)[0].num_rows > 0
+
+
+def test_errors_keep_the_did_you_mean(warehouse: Warehouse) -> None:
+    with pytest.raises(QueryError, match="fact_adjusted_prices"):
+        warehouse.query("select * from fact_adjusted_price")
+    with pytest.raises(QueryError, match="close_usd"):
+        warehouse.query("select close_us from fact_adjusted_prices")
+
+
+def test_rows_and_time_are_limited(warehouse: Warehouse) -> None:
+    rows, _ = warehouse.query("select i from range(1000000000) as r (i)", row_limit=25_001)
+    assert rows.num_rows == 25_001
+    assert warehouse.query("select i from range(10) as r (i)", row_limit=0)[0].num_rows == 0
+    started = time.monotonic()
+    with pytest.raises(QueryTimeout, match=r"0\.3 s"):
+        warehouse.query(
+            "select count(*) from range(1000000000) a, range(1000) b where a.range % 7 = b.range", timeout_s=0.3
+        )
+    assert time.monotonic() - started < 5
+
+
+def test_memory_is_limited(warehouse: Warehouse) -> None:
+    with pytest.raises(QueryError, match="memory"):
+        warehouse.query("select list(i || repeat('x', 400)) from range(20000000) as r (i)")
+    assert not list(warehouse.folder.glob("*.tmp"))
+
+
+def test_clock_texts_are_utc_on_any_machine(warehouse: Warehouse) -> None:
+    code = (
+        "import sys; from pathlib import Path; from market_pipeline.warehouse import Warehouse;"
+        "print(Warehouse(Path(sys.argv[1])).query("
+        "\"select timestamptz '2026-01-01 03:00:00+00'::varchar as t\")[0]['t'][0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(warehouse.folder)],
+        env={**os.environ, "TZ": "America/New_York"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "2026-01-01 03:00:00+00"
+
+
+def test_nothing_published_says_what_to_do(folder: Path) -> None:
+    empty = Warehouse(folder)
+    assert empty.current() is None
+    assert empty.health() is None
+    assert empty.generations() == ()
+    with pytest.raises(ObjectMissing, match="make demo"):
+        empty.query("select 1")
+    assert not folder.exists(), "a reader creates nothing"
+
+
+@pytest.mark.parametrize("damage", ["torn", "missing", "empty"])
+def test_a_damaged_pointer_names_the_way_back(warehouse: Warehouse, build_db: Path, damage: str) -> None:
+    fixture.publish(warehouse.folder, build_db=build_db)
+    pointer = warehouse.folder / "CURRENT"
+    whole = pointer.read_bytes()
+    if damage == "missing":
+        pointer.unlink()
+    else:
+        pointer.write_bytes(whole[: len(whole) // 2] if damage == "torn" else b"")
+    with pytest.raises(LakeError, match=r"market-pipeline rollback 000002"):
+        warehouse.query("select 1")
+    assert warehouse.rollback().generation == "000002", "the newest good one, not the one before it"
+    assert pointer.read_bytes() == whole
+
+
+def test_a_damaged_pointer_does_not_stop_the_next_publish(warehouse: Warehouse, build_db: Path) -> None:
+    (warehouse.folder / "CURRENT").write_text("{")
+    assert fixture.publish(warehouse.folder, build_db=build_db).generation == "000002"
+    assert warehouse.verify().generation == "000002"
+
+
+def test_rollback_goes_back_and_forth(warehouse: Warehouse, build_db: Path) -> None:
+    fixture.publish(warehouse.folder, build_db=build_db)
+    assert warehouse.rollback().generation == "000001"
+    assert warehouse.query("select 1")[1].generation == "000001"
+    assert warehouse.rollback("2").generation == "000002"
+    with pytest.raises(ObjectMissing, match="on disk: 000002, 000001"):
+        warehouse.rollback("000009")
+    warehouse.rollback("000001")
+    with pytest.raises(ObjectMissing, match="earlier"):
+        warehouse.rollback()
+    assert fixture.publish(warehouse.folder, build_db=build_db).generation == "000003", "a number is used once"
+
+
+def test_a_flipped_byte_is_found(warehouse: Warehouse, build_db: Path) -> None:
+    fixture.publish(warehouse.folder, build_db=build_db)
+    path = warehouse.folder / "gold-000001.duckdb"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(HashMismatch, match="gold-000001"):
+        warehouse.rollback()
+    assert warehouse.verify().generation == "000002", "the pointer stayed where it was"
+
+
+def test_a_file_that_is_no_database_is_an_error_with_a_remedy(warehouse: Warehouse) -> None:
+    (warehouse.folder / "gold-000001.duckdb").write_bytes(b"x" * 5000)
+    with pytest.raises(LakeError, match="market-pipeline"):
+        warehouse.query("select 1")
+    (warehouse.folder / "gold-000001.duckdb").unlink()
+    with pytest.raises(ObjectMissing, match="market-pipeline run gold"):
+        warehouse.query("select 1")
+
+
+def test_three_generations_stay_and_the_served_one_always(folder: Path, tmp_path: Path) -> None:
+    for number in range(5):
+        publish_tiny(folder, tiny(tmp_path / "b.duckdb", rows=10, value=number))
+    warehouse = Warehouse(folder)
+    assert [g.generation for g in warehouse.generations()] == ["000005", "000004", "000003"]
+    warehouse.rollback("000003")
+    publish_tiny(folder, tmp_path / "b.duckdb")
+    assert [g.generation for g in warehouse.generations()] == ["000006", "000005", "000004"]
+
+
+def test_an_open_reader_keeps_its_generation_while_it_is_pruned(folder: Path, tmp_path: Path) -> None:
+    warehouse = Warehouse(folder)
+    publish_tiny(folder, tiny(tmp_path / "b.duckdb", rows=200_000, value=1))
+    with warehouse.connect() as (con, generation):
+        for _ in range(4):
+            publish_tiny(folder, tiny(tmp_path / "b.duckdb", rows=10, value=2))
+        assert not (folder / generation.file).exists()
+        assert con.execute("select sum(v), count(*), max(i) from t").fetchall() == [(200_000, 200_000, 199_999)]
+    assert warehouse.query("select distinct v from t")[0].to_pylist() == [{"v": 2}]
+
+
+def test_another_profiles_gold_is_refused(warehouse: Warehouse, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="demo"):
+        publish_tiny(warehouse.folder, tiny(tmp_path / "b.duckdb", rows=1), profile="live")
+
+
+def test_a_table_that_the_build_lacks_publishes_nothing(warehouse: Warehouse, tmp_path: Path) -> None:
+    build = tiny(tmp_path / "b.duckdb", rows=1)
+    arguments = {"newest": {}, "is_partial": False, "missing": [], "inputs_sha256": "", "profile": "demo", "now": NOW}
+    with pytest.raises(ObjectMissing, match="nowhere"):
+        warehouse.publish(build, tables=["t", "nowhere"], **arguments)
+    with pytest.raises(LakeError, match="can't be copied"):
+        warehouse.publish(build, tables=["t"], statements=["create view v as select * from nowhere"], **arguments)
+    assert warehouse.verify().generation == "000001"
+
+
+def test_one_writer_at_a_time(warehouse: Warehouse, build_db: Path) -> None:
+    with (warehouse.folder / ".lock").open("r+") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.truncate()
+        other.write("4242\n")
+        other.flush()
+        with pytest.raises(Busy, match="4242"):
+            fixture.publish(warehouse.folder, build_db=build_db)
+    with warehouse.lock():
+        refused: list[Exception] = []
+        thread = threading.Thread(target=lambda: refused.append(_lock_error(warehouse)))
+        thread.start()
+        thread.join()
+        assert isinstance(refused[0], Busy)
+        assert (
+            warehouse.publish(
+                build_db,
+                tables=["dim_source"],
+                newest={},
+                is_partial=False,
+                missing=[],
+                inputs_sha256="",
+                profile="demo",
+                now=NOW,
+            ).generation
+            == "000002"
+        ), "the holder may publish"
+
+
+def _lock_error(warehouse: Warehouse) -> Exception:
+    try:
+        with warehouse.lock():
+            return AssertionError("the lock was given twice")
+    except Busy as error:
+        return error
+
+
+def test_health_is_replaced_as_a_whole(folder: Path) -> None:
+    warehouse = Warehouse(folder)
+    for has_failed in (False, True):
+        written = fixture.health("000001", has_failed=has_failed)
+        warehouse.write_health(written)
+        assert warehouse.health() == written
+    (folder / "health.json").write_text('{"written_at": "2026')
+    with pytest.raises(LakeError, match="market-pipeline run"):
+        warehouse.health()
+
+
+def test_the_stamp_moves_with_pointer_and_health(warehouse: Warehouse, build_db: Path) -> None:
+    seen = [warehouse.stamp()]
+    assert warehouse.stamp() == seen[0]
+    fixture.publish(warehouse.folder, build_db=build_db)
+    seen.append(warehouse.stamp())
+    warehouse.rollback()
+    seen.append(warehouse.stamp())
+    warehouse.write_health(fixture.health("000001", has_failed=True))
+    seen.append(warehouse.stamp())
+    assert len(set(seen)) == 4
+
+
+def _publisher(build_db: Path, folder: Path) -> subprocess.Popen[str]:
+    script = Path(fixture.__file__)
+    return subprocess.Popen(
+        [sys.executable, str(script), str(build_db), str(folder)], stdout=subprocess.PIPE, text=True
+    )
+
+
+class _Readers:
+    """Threads that open, read and compare without pause, and remember what they saw."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.warehouse = Warehouse(folder)
+        self.reads = 0
+        self.problems: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._loop, daemon=True) for _ in range(count)]
+
+    def __enter__(self) -> _Readers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _loop(self) -> None:
+        newest = 0
+        sql = "select count(*) as n, sum(hash(t)) as h from fact_adjusted_prices as t"
+        wanted = None
+        while not self._stop.is_set():
+            try:
+                rows, generation = self.warehouse.query(sql)
+            except Exception as error:  # noqa: BLE001 - any error at all is what the test looks for
+                self.problems.append(f"{type(error).__name__}: {error}")
+                continue
+            self.reads += 1
+            seen = rows.to_pylist()[0]
+            wanted = wanted or seen
+            if seen != wanted or seen["n"] != generation.tables["fact_adjusted_prices"]:
+                self.problems.append(f"torn: {seen} in {generation.generation}")
+            if generation.number < newest:
+                self.problems.append(f"backwards: {generation.number} after {newest}")
+            newest = generation.number
+
+
+def _leftovers(folder: Path) -> Iterator[str]:
+    records = {path.stem for path in folder.glob("gold-*.json")}
+    for path in folder.glob("gold-*"):
+        if ".tmp" in path.name or (path.suffix == ".duckdb" and path.stem not in records):
+            yield path.name
+
+
+@pytest.mark.kill
+def test_a_killed_publisher_leaves_one_whole_generation(warehouse: Warehouse, build_db: Path) -> None:
+    """SIGKILL at random moments of the publishing loop, with readers that never pause."""
+    rng = random.Random(11)
+    folder = warehouse.folder
+    in_mid_write = 0
+    with _Readers(folder, 2) as readers:
+        for _ in range(KILLS):
+            child = _publisher(build_db, folder)
+            assert child.stdout is not None
+            child.stdout.readline()  # it has published once, so it is in its loop
+            time.sleep(rng.uniform(0, 0.4))
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+            child.stdout.close()
+            in_mid_write += bool(list(_leftovers(folder)))
+            assert warehouse.verify() is not None
+    assert readers.problems == []
+    assert readers.reads > KILLS
+    assert in_mid_write >= KILLS // 4, "most kills must hit a publish in progress"
+    after = fixture.publish(folder, build_db=build_db)
+    assert list(_leftovers(folder)) == []
+    assert warehouse.verify() == after
+    assert len(warehouse.generations()) == 3

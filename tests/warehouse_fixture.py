@@ -1,0 +1,253 @@
+"""A small published warehouse: every gold table with plausible rows of a fictional market, without dbt or a lake.
+
+Numbers come from a seeded walk, derived columns from SQL written here, so that the dashboard and the reader are tested
+against something that none of our models made. Run as a script it publishes in a loop, for tests that kill it:
+`python warehouse_fixture.py BUILD.duckdb WAREHOUSE`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from market_pipeline.warehouse import (
+    DatasetHealth,
+    FailedCheck,
+    Generation,
+    Health,
+    LastRun,
+    Problem,
+    ProviderQuota,
+    Warehouse,
+)
+
+NOW = dt.datetime(2026, 11, 21, 6, 30, tzinfo=dt.UTC)
+LAST_SESSION = dt.date(2026, 11, 20)
+WEEKS = 210
+TABLES = (
+    "dim_date",
+    "dim_instrument",
+    "dim_symbol_history",
+    "dim_source",
+    "fact_adjusted_prices",
+    "fact_price_version",
+    "agg_sector_performance",
+    "mart_coverage",
+    "mart_restatement",
+    "mart_quarantine",
+)
+STATEMENTS = (
+    """create view dim_stock as
+       select i.*, 1e9 * (1 + hash(instrument_id) % 900) as market_capitalization, 18.5 as pe_ratio, 1.1 as beta,
+           0.012 as dividend_yield_ratio, 5e8 as shares_outstanding,
+           timestamptz '2026-11-20 22:10:00+00' as profile_known_at
+       from dim_instrument as i where i.is_current""",
+    "comment on view dim_stock is 'One instrument as it is today.'",
+    """create macro price_history_asof(known_at) as table
+       select * from fact_price_version
+       where known_from <= known_at and (known_to is null or known_at < known_to)""",
+    """create macro prices_asof(day, known_at) as table
+       select * from price_history_asof(known_at) where session_date <= day
+       qualify row_number() over (partition by instrument_id order by session_date desc) = 1""",
+)
+# symbol, name, asset class, sector, price, weekly volatility, volume, weeks of history, weeks since delisting
+MARKET = (
+    ("ORCA", "Orca Robotics", "stock", "Technology", 118.0, 0.045, 2.4e7, WEEKS, 0),
+    ("WREN", "Wren Semiconductors", "stock", "Technology", 61.0, 0.06, 4.5e7, WEEKS, 0),
+    ("IBEX", "Ibex Software", "stock", "Technology", 240.0, 0.035, 8e6, WEEKS, 0),
+    ("LYNX", "Lynx Banking Group", "stock", "Financial Services", 44.0, 0.028, 6.4e7, WEEKS, 0),
+    ("TERN", "Tern Insurance", "stock", "Financial Services", 87.0, 0.022, 1.4e7, WEEKS, 0),
+    ("KIWI", "Kiwi Foods", "stock", "Consumer Defensive", 52.0, 0.018, 2.2e7, WEEKS, 0),
+    ("MOTH", "Moth Apparel", "stock", "Consumer Cyclical", 33.0, 0.05, 4.1e7, WEEKS, 0),
+    ("DRAY", "Dray Motors", "stock", "Consumer Cyclical", 19.0, 0.07, 1.8e8, WEEKS, 0),
+    ("ELKO", "Elko Energy", "stock", "Energy", 71.0, 0.038, 3.6e7, WEEKS, 0),
+    ("PUMA", "Puma Therapeutics", "stock", "Healthcare", 29.0, 0.055, 2.7e7, WEEKS, 0),
+    ("SEAL", "Seal Devices", "stock", "Healthcare", 154.0, 0.026, 1.1e7, WEEKS, 0),
+    ("NEWT", "Newt Networks", "stock", "Communication Services", 12.0, 0.08, 5.5e7, 31, 0),
+    ("DODO", "Dodo Airlines", "stock", "Industrials", 8.0, 0.06, 2.9e7, WEEKS - 40, 40),
+    ("FICT", "Fictional 500 Fund", "etf", None, 410.0, 0.02, 7.2e7, WEEKS, 0),
+)
+_COLUMNS = (
+    *("instrument_id", "symbol", "week_start_date", "session_date", "open_usd", "high_usd", "low_usd", "close_usd"),
+    *("adjusted_close_usd", "volume_shares", "dividend_usd"),
+)
+_INPUT = """
+create table bars (
+    instrument_id varchar, symbol varchar, week_start_date date, session_date date, open_usd double, high_usd double,
+    low_usd double, close_usd double, adjusted_close_usd double, volume_shares bigint, dividend_usd double
+);
+create table members (
+    instrument_id varchar, symbol varchar, name varchar, asset_class varchar, sector varchar, listed_date date,
+    delisted_date date
+);
+"""
+
+
+def identity(symbol: str) -> str:
+    """A stable instrument id for a fictional symbol."""
+    return hashlib.sha256(symbol.encode()).hexdigest()[:16]
+
+
+def build(path: Path, *, seed: int = 7) -> Path:
+    """Write a private build file with every gold table; another seed is another market."""
+    path.unlink(missing_ok=True)
+    with duckdb.connect(str(path)) as con:
+        con.execute("set TimeZone = 'UTC'")
+        con.execute(_INPUT)
+        bars: list[tuple[object, ...]] = []
+        for number, (symbol, name, kind, sector, *walk) in enumerate(MARKET):
+            rows = _walk(random.Random(seed * 1000 + number), symbol, walk)
+            bars.extend(rows)
+            gone = walk[-1]
+            con.execute(
+                "insert into members values (?, ?, ?, ?, ?, ?, ?)",
+                [identity(symbol), symbol, name, kind, sector, rows[0][3], rows[-1][3] if gone else None],
+            )
+        con.register("walked", pa.table([list(column) for column in zip(*bars, strict=True)], names=_COLUMNS))
+        con.execute("insert into bars by name from walked")
+        con.unregister("walked")
+        con.execute("delete from bars where symbol = 'SEAL' and session_date = ?", [LAST_SESSION])  # deferred
+        con.execute(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
+    return path
+
+
+def publish(
+    folder: Path, *, build_db: Path | None = None, profile: str = "demo", is_partial: bool = False
+) -> Generation:
+    """Publish the fixture's market to `folder` as its next generation, with the health that goes with it."""
+    source = build_db or build(folder.parent / f"{folder.name}-build.duckdb")
+    warehouse = Warehouse(folder)
+    missing = [
+        {
+            "provider": "alpha_vantage",
+            "dataset": "weekly_adjusted",
+            "symbol": "SEAL",
+            "outcome": "deferred",
+            "reason": "quota",
+        }
+    ]
+    record = warehouse.publish(
+        source,
+        tables=TABLES,
+        statements=STATEMENTS,
+        newest={"bars_weekly_adjusted": "2026-11-20", "company_profile": "2026-11-20"},
+        is_partial=is_partial,
+        missing=missing if is_partial else [],
+        inputs_sha256="0" * 64,
+        profile=profile,
+        now=NOW,
+    )
+    warehouse.write_health(health(record.generation, profile=profile))
+    return record
+
+
+def health(generation: str | None, *, profile: str = "demo", has_failed: bool = False) -> Health:
+    """A run's health: green, or with one failed blocking check."""
+    failed = FailedCheck(
+        name="assert_return_matches_closes",
+        model="fact_adjusted_prices",
+        message="Got 2 results, configured to fail if != 0",
+        failures=2,
+        severity="error",
+    )
+    return Health(
+        written_at=NOW.isoformat(),
+        as_of=NOW.isoformat(),
+        profile=profile,
+        generation=generation,
+        last_run=LastRun(
+            target="all",
+            started_at=(NOW - dt.timedelta(seconds=48)).isoformat(),
+            finished_at=NOW.isoformat(),
+            status="failed" if has_failed else "success",
+            exit_code=6 if has_failed else 0,
+            error="1 blocking check failed" if has_failed else None,
+        ),
+        failed_checks=(failed,) if has_failed else (),
+        checks_passed=141,
+        checks_warned=2,
+        datasets=(
+            DatasetHealth(
+                provider="alpha_vantage",
+                dataset="weekly_adjusted",
+                slice="2026-11-16",
+                expected=13,
+                fetched=12,
+                deferred=1,
+                newest_data_date="2026-11-20",
+                resumes_at="2026-11-22T05:00:00+00:00",
+                problems=(Problem("SEAL", "deferred", "quota"),),
+            ),
+            DatasetHealth(
+                provider="alpha_vantage",
+                dataset="overview",
+                slice="2026-11-16",
+                expected=12,
+                fetched=11,
+                empty=1,
+                newest_data_date="2026-11-20",
+                problems=(Problem("NEWT", "empty", "no profile"),),
+            ),
+        ),
+        quota=(ProviderQuota("alpha_vantage", "free", 25, 24, 1, "2026-11-22T05:00:00+00:00"),),
+        quarantined={"weekly_adjusted": 3},
+        rows_by_layer={"bronze": 101, "silver": 10_932, "gold": 6_204},
+    )
+
+
+def _walk(rng: random.Random, symbol: str, walk: Sequence[Any]) -> list[tuple[object, ...]]:
+    """Weekly bars of one instrument, oldest first: ORCA splits 2:1, KIWI and ELKO pay dividends, DRAY jumps."""
+    price, volatility, volume, weeks, gone = walk
+    raw: list[list[float]] = []
+    close = price
+    for week in range(weeks):
+        jump = 0.28 if symbol == "DRAY" and week == weeks - 3 else 0.0
+        opened = close * (1 + rng.gauss(0, volatility / 5))
+        close = max(1.0, opened * (1 + rng.gauss(0.0018, volatility) + jump))
+        high = max(opened, close) * (1 + abs(rng.gauss(0, volatility / 3)))
+        low = min(opened, close) * (1 - abs(rng.gauss(0, volatility / 3)))
+        shares = volume * rng.lognormvariate(0, 0.28) * (3.2 if jump else 1)
+        paid = round(close * 0.008, 2) if symbol in ("KIWI", "ELKO") and week % 13 == 6 else 0.0
+        raw.append([opened, high, low, close, shares, paid])
+    split_at = weeks - 70 if symbol == "ORCA" else -1
+    rows: list[tuple[object, ...]] = []
+    factor = 1.0
+    for week in range(weeks - 1, -1, -1):
+        opened, high, low, close, shares, paid = raw[week]
+        scale = 2.0 if week < split_at else 1.0
+        friday = LAST_SESSION - dt.timedelta(weeks=weeks - 1 - week + gone)
+        levels = [round(value * scale, 4) for value in (opened, high, low, close)]
+        adjusted = levels[3] / scale * factor
+        rows.append(
+            (
+                identity(symbol),
+                symbol,
+                friday - dt.timedelta(days=4),
+                friday,
+                *levels,
+                adjusted,
+                int(shares / scale),
+                paid,
+            )
+        )
+        factor *= 1 - paid / close
+    return rows[::-1]
+
+
+def main(build_db: Path, folder: Path) -> None:
+    """Publish until killed, one line per generation on stdout."""
+    while True:
+        sys.stdout.write(f"{publish(folder, build_db=build_db).generation}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
