@@ -17,11 +17,6 @@ CAPTURED = REPOSITORY.parent / "shared" / "payloads"
 OWN_VARIABLES = ("PROFILE", "HOME", "CLOCK", "UNIVERSE", "ALERT_URL", "AUTOMATION", "MAX_REJECTED_RATIO")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Markers that the tests of this folder use."""
-    config.addinivalue_line("markers", "kill: ends processes by SIGKILL; MARKET_PIPELINE_TEST_KILLS says how many")
-
-
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's keys and profile reach no test."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
+import httpx2
 import pytest
 
 from market_pipeline.pipeline import Pipeline
@@ -37,12 +39,7 @@ class Profile:
 
     def faults(self, *faults: Mapping[str, object]) -> None:
         """Put faults in force in the sandbox, none to end them."""
-        body = json.dumps(faults).encode()
-        request = urllib.request.Request(
-            f"{self.sandbox}/_sandbox/faults", data=body, method="PUT", headers={"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=10):  # noqa: S310 - our own loopback address
-            pass
+        httpx2.put(f"{self.sandbox}/_sandbox/faults", json=faults).raise_for_status()
 
     def python(self, code: str) -> subprocess.Popen[str]:
         """Another process of the profile that runs some Python; its output is readable line by line."""
@@ -75,3 +72,25 @@ def make(home: Path, sandbox: str, manifest: bytes, monkeypatch: pytest.MonkeyPa
     pipeline.settings.dbt_target.mkdir(parents=True, exist_ok=True)
     (pipeline.settings.dbt_target / "manifest.json").write_bytes(manifest)
     return profile
+
+
+@contextmanager
+def receiving() -> Iterator[tuple[str, list[str]]]:
+    """A local address for alerts, in apprise's notation, and what was posted to it."""
+    received: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"json://127.0.0.1:{server.server_port}/hook-SECRETPATH", received
+    finally:
+        server.shutdown()
+        server.server_close()

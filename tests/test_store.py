@@ -247,3 +247,16 @@ def test_a_lock_is_held_once_and_ends_with_its_process(tmp_path: Path) -> None:
     holder.communicate()
     with exclusive(path, what="x"):
         pass
+
+
+def test_what_killed_writers_left_is_swept_once_it_is_old(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.create("bronze/x", b"data")
+    old, young = tmp_path / "bronze/.tmp-1-a", tmp_path / "bronze/.tmp-2-b"
+    for file in (old, young):
+        file.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    assert store.sweep(older_than_s=3600) == 1
+    assert not old.exists()
+    assert young.exists()
+    assert store.get("bronze/x") == b"data"

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -111,6 +112,14 @@ class FolderStore:
 
     def url(self, key: str) -> str:
         return str(self._path(key))
+
+    def sweep(self, *, older_than_s: float) -> int:
+        """Remove what killed writers left; younger files may belong to living ones. Returns how many."""
+        limit = time.time() - older_than_s
+        stale = [path for path in self.root.rglob(f"{_TEMPORARY}*") if path.stat().st_mtime < limit]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
 
     @contextlib.contextmanager
     def _staged(self, path: Path, data: bytes) -> Iterator[Path]:
