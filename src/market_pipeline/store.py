@@ -115,11 +115,13 @@ class FolderStore:
 
     def sweep(self, *, older_than_s: float) -> int:
         """Remove what killed writers left; younger files may belong to living ones. Returns how many."""
-        limit = time.time() - older_than_s
-        stale = [path for path in self.root.rglob(f"{_TEMPORARY}*") if path.stat().st_mtime < limit]
-        for path in stale:
-            path.unlink(missing_ok=True)
-        return len(stale)
+        limit, count = time.time() - older_than_s, 0
+        for path in self.root.rglob(f"{_TEMPORARY}*"):
+            with contextlib.suppress(FileNotFoundError):  # a living writer has just taken its own away
+                if path.stat().st_mtime < limit:
+                    path.unlink()
+                    count += 1
+        return count
 
     @contextlib.contextmanager
     def _staged(self, path: Path, data: bytes) -> Iterator[Path]:

@@ -1,0 +1,118 @@
+"""Gold explorer: the tables, what their columns mean, how they join, and SQL of your own."""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+
+import charts
+import words
+from cards import card, table
+from market_pipeline.warehouse import QueryError
+from warehouse import EXPLORE_ROWS, EXPLORE_SECONDS, Answer, answer, explore
+
+TITLE = "Gold explorer"
+ICON = ":material/database_search:"
+ORDER = 5
+STARTER = """select symbol, week_start_date, adjusted_close_usd, weekly_return_ratio
+from fact_adjusted_prices
+order by week_start_date desc, symbol
+limit 20"""
+
+
+def model(columns: Answer, tables: Answer) -> None:
+    """The stars as a diagram."""
+    names = [row["table_name"] for row in tables.rows if row["kind"] == "table"]
+    st.mermaid_chart(charts.model_diagram(columns.rows, names), alt="Entity diagram of the gold tables and their keys")
+    st.caption("Keys only. A line joins a key column to the dimension whose first column it is.")
+
+
+def describe(columns: Answer, tables: Answer) -> None:
+    """One table's columns with their meaning, type and profile."""
+    names = [row["table_name"] for row in tables.rows]
+    start = names.index("fact_adjusted_prices") if "fact_adjusted_prices" in names else 0
+    name = st.selectbox("Table", names, index=start, key="table", bind="query-params", width=320)
+    chosen = next(row for row in tables.rows if row["table_name"] == name)
+    if chosen["description"]:
+        st.markdown(chosen["description"])
+    view = st.segmented_control(
+        "Show",
+        ["Columns", "Profile", "Rows"],
+        default="Columns",
+        required=True,
+        key="table-view",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    if view == "Profile":
+        profile, _ = explore(f'summarize "{name}"')
+        table(profile.table, height=420)
+    elif view == "Rows":
+        sample, _ = explore(f'select * from "{name}" limit 200')  # noqa: S608 - a name from the catalog
+        table(sample.table, height=420)
+    else:
+        mine = columns.table.filter([row["table_name"] == name for row in columns.rows])
+        table(mine.select(["column_name", "data_type", "description"]), height=420)
+
+
+def ask() -> None:
+    """A reader's own SQL, read-only and limited."""
+    sql = st.text_area("SQL", value=STARTER, height=150, key="sql", bind="query-params", label_visibility="collapsed")
+    st.caption(
+        f"One SELECT, read-only, at most {EXPLORE_ROWS:,} rows and {EXPLORE_SECONDS:.0f} s. No files, no network. "
+        "Ctrl+Enter runs it; the address keeps it."
+    )
+    started = time.monotonic()
+    try:
+        found, is_cut = explore(sql or STARTER)
+    except QueryError as error:
+        st.error("The query can't be answered", icon=":material/error:")
+        st.code(str(error), language=None)
+        return
+    took = time.monotonic() - started
+    title = f"{words.count(found.table.num_rows, 'row')} in {took:.2f} s"
+    card(
+        "query",
+        f"{title}, the first of more" if is_cut else title,
+        found,
+        None,
+        note=f"Cut at {EXPLORE_ROWS:,} rows; `market-pipeline query` has no such limit." if is_cut else "",
+        empty="The query has no rows.",
+    )
+
+
+def functions(macros: Answer) -> None:
+    """The table functions that the snapshot brings."""
+    with st.expander(f"{words.count(macros.table.num_rows, 'table function')}: what was known when"):
+        for row in macros.rows:
+            call = f"{row['function_name']}({', '.join(row['parameters'])})"
+            st.code(f"{call}\n\n{row['macro_definition']}", language=None)
+
+
+def page() -> None:
+    """Draw the page."""
+    tables, columns, macros = answer("tables"), answer("columns"), answer("macros")
+    rows = sum(row["row_count"] or 0 for row in tables.rows)
+    st.caption(
+        f"{words.count(tables.table.num_rows, 'table')}, {words.count(columns.table.num_rows, 'column')}, {rows:,} rows"
+    )
+    query, dictionary, diagram = st.tabs(
+        ["SQL", "Tables", "Model"],
+        key="tab",
+        bind="query-params",
+        on_change="rerun",
+    )
+    if query.open:
+        with query:
+            ask()
+    if dictionary.open:
+        with dictionary:
+            describe(columns, tables)
+            functions(macros)
+    if diagram.open:
+        with diagram:
+            model(columns, tables)
+
+
+page()

@@ -1,0 +1,165 @@
+"""One card: a sentence with its numbers, the chart or its table, downloads, a link, and the SQL behind it.
+
+Also the states a page can be in without data: what is missing and the command that mends it, never a trace.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
+import streamlit as st
+
+from charts import DARK, LIGHT, Palette
+from market_pipeline.warehouse import MarketPipelineError
+from warehouse import Answer
+
+
+def palette() -> Palette:
+    """The colours for the theme this browser shows."""
+    return LIGHT if st.context.theme.type == "light" else DARK
+
+
+def card(
+    key: str,
+    title: str,
+    answer: Answer,
+    draw: Callable[[], object] | None,
+    *,
+    note: str = "",
+    empty: str = "",
+) -> None:
+    """Show an answer. `key` names the card in links; without `draw` it is a table; `empty` stands in for no rows."""
+    with st.container(border=True, key=f"card-{key}"):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", wrap=False):
+            st.subheader(title, anchor=key, width="stretch")
+            is_table = draw is None
+            if draw is not None and not answer.is_empty:
+                view = st.segmented_control(
+                    "Show as",
+                    ["Chart", "Table"],
+                    default="Chart",
+                    required=True,
+                    key=f"{key}-view",
+                    bind="query-params",
+                    label_visibility="collapsed",
+                )
+                is_table = view == "Table"
+            _menu(key, answer)
+        if answer.is_empty:
+            st.info(empty or "No rows.", icon=":material/inbox:")
+        elif is_table or draw is None:
+            table(answer.table)
+        else:
+            draw()
+        if note:
+            st.caption(note)
+
+
+def table(rows: pa.Table, *, height: int | None = None) -> None:
+    """A table whose columns are formatted by the unit in their name."""
+    st.dataframe(rows, hide_index=True, height=height or "auto", placeholder="—", column_config=_formats(rows))
+
+
+def problem(error: MarketPipelineError) -> None:
+    """An error of ours: its text already says what, why and which command mends it."""
+    st.error(str(error), icon=":material/error:")
+
+
+def nothing_yet(folder: str) -> None:
+    """Before the first publish."""
+    st.info(
+        f"**Nothing is published yet.** `{folder}` holds no generation.\n\n"
+        "- `make demo` fills it with a fictional market: no key, no network, about a minute.\n"
+        "- `market-pipeline init --with alpha_vantage`, then `market-pipeline run all`, fills it with real data.\n\n"
+        "This page shows the first generation within two seconds of its publishing.",
+        icon=":material/rocket_launch:",
+    )
+
+
+def link(key: str) -> str:
+    """The address of a card as it is now."""
+    query = urlencode(st.query_params.to_dict(), doseq=True)
+    address = (st.context.url or "").split("?")[0]
+    if address.count("/") == 2:
+        address += "/"  # the home page
+    return f"{address}{'?' + query if query else ''}#{key}"
+
+
+def _menu(key: str, answer: Answer) -> None:
+    with st.popover("", icon=":material/more_horiz:", help="Download, link, SQL", type="tertiary"):
+        st.markdown(f"**{answer.table.num_rows:,} rows**, {answer.table.num_columns} columns")
+        with st.container(horizontal=True):
+            st.download_button(
+                "CSV",
+                lambda: _csv(answer.table),
+                file_name=f"{key}.csv",
+                mime="text/csv",
+                icon=":material/download:",
+                on_click="ignore",
+                key=f"{key}-csv",
+            )
+            st.download_button(
+                "Parquet",
+                lambda: _parquet(answer.table),
+                file_name=f"{key}.parquet",
+                mime="application/vnd.apache.parquet",
+                icon=":material/download:",
+                on_click="ignore",
+                key=f"{key}-parquet",
+            )
+        st.caption("Link to this card")
+        st.code(link(key), language=None, wrap_lines=True)
+        st.caption("The SQL behind it")
+        st.code(runnable(answer.sql, answer.parameters), language="sql")
+
+
+def runnable(sql: str, parameters: Mapping[str, Any]) -> str:
+    """The SQL with its parameters filled in, so that it runs wherever it is pasted."""
+    for name in sorted(parameters, key=len, reverse=True):
+        value = parameters[name]
+        if value is None:
+            text = "null"
+        elif isinstance(value, bool):
+            text = str(value).lower()
+        elif isinstance(value, (int, float)):
+            text = str(value)
+        else:
+            text = "'" + str(value).replace("'", "''") + "'"
+        sql = sql.replace(f"${name}", text)
+    return sql.strip()
+
+
+def _csv(rows: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pa_csv.write_csv(rows, buffer)
+    return buffer.getvalue()
+
+
+def _parquet(rows: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pa_parquet.write_table(rows, buffer)
+    return buffer.getvalue()
+
+
+def _formats(rows: pa.Table) -> dict[str, Any]:
+    formats: dict[str, Any] = {}
+    for name in rows.column_names:
+        if name.endswith("_ratio") and name != "split_ratio":
+            formats[name] = st.column_config.NumberColumn(name, format="percent")
+        elif name.endswith(("dollar_volume_usd", "market_capitalization", "_shares")):
+            formats[name] = st.column_config.NumberColumn(name, format="compact")
+        elif name.endswith(("_usd", "_value")):
+            formats[name] = st.column_config.NumberColumn(name, format="%.4f")
+        elif "zscore" in name:
+            formats[name] = st.column_config.NumberColumn(name, format="%+.2f")
+        elif name.endswith("_at"):
+            formats[name] = st.column_config.DatetimeColumn(name, format="YYYY-MM-DD HH:mm", timezone="UTC")
+        elif name in ("description", "row_json", "bronze_key", "macro_definition", "absent", "reason"):
+            formats[name] = st.column_config.TextColumn(name, width="large")
+    return formats

@@ -1,0 +1,34 @@
+"""Arrow tables to chart specifications: pure functions, no Streamlit and no SQL.
+
+Up is blue and down is orange, never by colour alone: rising candles are hollow, falling bars hatched, labels signed.
+Charts get ratios as percent, because axis labels can't multiply.
+"""
+
+from charts.bars import lines, signed_bars
+from charts.frames import MAX_POINTS, thin
+from charts.palette import DARK, LIGHT, Palette, contrast
+from charts.prices import candles
+from charts.sectors import distribution, sector_map, shares
+from charts.trust import coverage, model_diagram
+from charts.volatility import cone, distances, ranking, zscores
+
+__all__ = [
+    "DARK",
+    "LIGHT",
+    "MAX_POINTS",
+    "Palette",
+    "candles",
+    "cone",
+    "contrast",
+    "coverage",
+    "distances",
+    "distribution",
+    "lines",
+    "model_diagram",
+    "ranking",
+    "sector_map",
+    "shares",
+    "signed_bars",
+    "thin",
+    "zscores",
+]

@@ -1,0 +1,47 @@
+"""Arrow columns made ready for a chart: percent, text axes, fewer points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from tsdownsample import MinMaxLTTBDownsampler
+
+MAX_POINTS = 20_000
+
+
+def thin(table: pa.Table, measure: str, *, limit: int = MAX_POINTS) -> tuple[pa.Table, str]:
+    """At most `limit` rows that keep the measure's shape, and a sentence when rows were left out."""
+    if table.num_rows <= limit:
+        return table, ""
+    values = np.nan_to_num(table[measure].cast(pa.float64()).to_numpy(zero_copy_only=False))
+    sampler = MinMaxLTTBDownsampler()  # type: ignore[no-untyped-call]
+    kept = sampler.downsample(values, n_out=limit)
+    note = f"{limit:,} of {table.num_rows:,} points are drawn, chosen to keep the shape; downloads hold all."
+    return table.take(pa.array(np.asarray(kept, dtype=np.int64))), note
+
+
+def derive(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
+    """The table with these columns added or replaced."""
+    for name, values in columns.items():
+        index = table.schema.get_field_index(name)
+        table = table.append_column(name, values) if index < 0 else table.set_column(index, name, values)
+    return table
+
+
+def as_percent(table: pa.Table, name: str) -> Any:
+    """A ratio column times 100, rounded to what a chart shows."""
+    return pc.round(pc.multiply(table[name].cast(pa.float64()), 100.0), ndigits=3)
+
+
+def labels(table: pa.Table, name: str) -> Any:
+    """A date column as text, for a category axis."""
+    return table[name].cast(pa.string())
+
+
+def when(mask: Any, values: Any) -> Any:
+    """The values where the mask is true, else null."""
+    return pc.if_else(pc.fill_null(mask, fill_value=False), values, None)

@@ -1,0 +1,106 @@
+"""The pages' only door to gold: named `.sql` files, answered once per generation.
+
+An answer belongs to one generation. Should the pointer move while a page is drawn, the page starts again, so that no
+page shows two generations. What does not belong here: how anything looks.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import streamlit as st
+
+from market_pipeline.settings import Settings, load_settings
+from market_pipeline.warehouse import Generation, Health, Warehouse
+
+QUERIES = Path(__file__).parent / "queries"
+EXPLORE_ROWS = 5_000
+EXPLORE_SECONDS = 10.0
+_PAGE_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rows of one query, with what a reader needs to run it again."""
+
+    name: str
+    sql: str
+    parameters: dict[str, Any]
+    table: pa.Table
+
+    @property
+    def is_empty(self) -> bool:
+        """True without rows."""
+        return int(self.table.num_rows) == 0
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Every row as a dictionary; for small answers."""
+        found: list[dict[str, Any]] = self.table.to_pylist()
+        return found
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The last row."""
+        found: dict[str, Any] = self.table.slice(self.table.num_rows - 1).to_pylist()[0]
+        return found
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """The first row."""
+        found: dict[str, Any] = self.table.slice(0, 1).to_pylist()[0]
+        return found
+
+
+def settings() -> Settings:
+    """This profile's settings."""
+    return load_settings()
+
+
+def warehouse() -> Warehouse:
+    """This profile's published gold."""
+    return Warehouse(settings().warehouse)
+
+
+def generation() -> Generation | None:
+    """The generation in force."""
+    return warehouse().current()
+
+
+def health() -> Health | None:
+    """What the newest run left."""
+    return warehouse().health()
+
+
+def as_of() -> dt.datetime:
+    """The time it was for the newest run: what lateness is measured against."""
+    found = health()
+    return dt.datetime.fromisoformat(found.as_of) if found else settings().now()
+
+
+def answer(name: str, **parameters: Any) -> Answer:
+    """Answer `queries/<name>.sql` from the generation in force."""
+    door = warehouse()
+    current = door.current()
+    identity = "" if current is None else current.sha256
+    sql = (QUERIES / f"{name}.sql").read_text(encoding="utf-8")
+    table, seen = _ask(str(door.folder), identity, sql, tuple(sorted(parameters.items())))
+    if identity and seen != identity:
+        st.rerun()  # published in between: draw the page again, whole
+    return Answer(name, sql, parameters, table)
+
+
+def explore(sql: str) -> tuple[Answer, bool]:
+    """Answer somebody's own SQL within limits; the second value says whether rows were left out."""
+    table, _ = warehouse().query(sql, row_limit=EXPLORE_ROWS + 1, timeout_s=EXPLORE_SECONDS)
+    return Answer("query", sql, {}, table.slice(0, EXPLORE_ROWS)), table.num_rows > EXPLORE_ROWS
+
+
+@st.cache_data(max_entries=512, show_spinner="Reading gold")
+def _ask(folder: str, identity: str, sql: str, parameters: tuple[tuple[str, Any], ...]) -> tuple[pa.Table, str]:  # noqa: ARG001 - `identity` is part of the cache's key
+    table, seen = Warehouse(Path(folder)).query(sql, dict(parameters) or None, timeout_s=_PAGE_SECONDS)
+    return table, seen.sha256

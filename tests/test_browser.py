@@ -1,0 +1,232 @@
+"""The dashboard in a real browser: charts are drawn, nothing complains, and a new generation appears by itself.
+
+Screenshots go to MARKET_PIPELINE_SCREENSHOTS, or to the test's own folder.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import warehouse_fixture as fixture
+from market_pipeline.warehouse import Warehouse
+
+pytestmark = pytest.mark.browser
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+PAGES = {"prices": "Prices", "sectors": "Sectors & volume", "volatility": "Volatility", "trust": "Trust"}
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-default-apps", "--disable-sync", "--no-first-run", "--no-proxy-server"),
+]
+PUBLISHES = int(os.environ.get("MARKET_PIPELINE_TEST_PUBLISHES", "8"))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with one published generation, and two markets to publish in turn."""
+    folder = tmp_path_factory.mktemp("home")
+    for seed in (7, 8):
+        fixture.build(folder / f"market-{seed}.duckdb", seed=seed)
+    fixture.publish(folder / "demo" / "warehouse", build_db=folder / "market-7.duckdb", is_partial=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(home: Path) -> Iterator[str]:
+    """A running dashboard on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = (home / "streamlit.log").open("wb")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "streamlit", "run", "dashboards/app.py", "--server.port", str(port)],
+        cwd=REPOSITORY,
+        env={**os.environ, "MARKET_PIPELINE_HOME": str(home), "MARKET_PIPELINE_PROFILE": "demo"},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                with urllib.request.urlopen(f"{url}/_stcore/health", timeout=1):  # noqa: S310 - our own http address
+                    break
+            except OSError:
+                assert server.poll() is None, (home / "streamlit.log").read_text()
+                time.sleep(0.25)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(20)
+        log.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The system's Chromium, headless."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: install one to draw the pages")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(params=["dark", "light"])
+def theme(request: pytest.FixtureRequest) -> str:
+    """Both themes, as the browser asks for them."""
+    return str(request.param)
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    """Where screenshots go."""
+    folder = Path(os.environ.get("MARKET_PIPELINE_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+class Tab:
+    """One page of a browser that remembers every complaint and every address it asked."""
+
+    def __init__(self, browser: Any, *, theme: str = "dark") -> None:
+        self.context = browser.new_context(color_scheme=theme, viewport={"width": 1440, "height": 1000})
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.hosts: set[str] = set()
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
+        self.page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
+
+    def _on_console(self, message: Any) -> None:
+        # Opened below its root, Streamlit's client looks for its server there first: its own two questions get a 404.
+        is_probe = message.location["url"].endswith(("/_stcore/health", "/_stcore/host-config"))
+        if message.type == "error" and not (is_probe and "404" in message.text):
+            self.complaints.append(f"console: {message.text} {message.location['url']}")
+
+    def open(self, url: str) -> Tab:
+        self.page.goto(url)
+        self.page.locator("h1").first.wait_for()
+        return self
+
+    def settle(self) -> None:
+        """Wait until the script has ended and nothing is being drawn."""
+        self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+        self.page.wait_for_timeout(700)
+
+    def keep(self, path: Path) -> None:
+        """A picture of the whole page."""
+        block = "document.querySelector('[data-testid=stMainBlockContainer]').scrollHeight"
+        self.page.set_viewport_size({"width": 1440, "height": max(900, self.page.evaluate(block) + 20)})
+        self.settle()
+        self.page.screenshot(path=str(path))
+
+    def check(self, address: str) -> None:
+        """No complaint, no error box, nothing asked from elsewhere."""
+        assert self.complaints == []
+        assert self.page.locator("[data-testid=stException], [data-testid=stAlertContentError]").count() == 0
+        assert self.hosts == {address.split("/")[2]}
+        self.context.close()
+
+
+def is_drawn(page: Any) -> bool:
+    """True when a canvas has more than one colour."""
+    return bool(
+        page.evaluate(
+            """() => [...document.querySelectorAll('[data-testid=stEChartsChart] canvas')].some(canvas => {
+                 const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+                 const seen = new Set();
+                 for (let i = 0; i < pixels.length; i += 404) seen.add(pixels.slice(i, i + 4).join());
+                 return seen.size > 3;
+               })"""
+        )
+    )
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_drawn(address: str, browser: Any, shots: Path, theme: str, name: str) -> None:
+    tab = Tab(browser, theme=theme).open(f"{address}/{'' if name == 'prices' else name}?symbol=ORCA")
+    tab.page.locator("[data-testid=stEChartsChart] canvas").first.wait_for(timeout=20_000)
+    tab.settle()
+    assert tab.page.locator("h1").first.inner_text() == PAGES[name]
+    assert is_drawn(tab.page)
+    tab.keep(shots / f"{name}-{theme}.png")
+    tab.check(address)
+
+
+@pytest.mark.parametrize("view", ["SQL", "Tables", "Model"])
+def test_the_explorer_is_drawn(address: str, browser: Any, shots: Path, theme: str, view: str) -> None:
+    tab = Tab(browser, theme=theme).open(f"{address}/explorer?tab={view}")
+    awaited = "[data-testid=stMermaidChart] img" if view == "Model" else "[data-testid=stDataFrame] canvas"
+    tab.page.locator(awaited).first.wait_for(timeout=20_000)
+    tab.settle()
+    tab.keep(shots / f"explorer-{view.lower()}-{theme}.png")
+    tab.check(address)
+
+
+def test_pages_are_reached_by_clicks_and_keep_the_symbol(address: str, browser: Any) -> None:
+    tab = Tab(browser).open(f"{address}/?symbol=KIWI")
+    tab.page.get_by_role("heading", name="KIWI closed at").wait_for()
+    tab.settle()
+    tab.page.get_by_role("link", name="Volatility").click()
+    tab.page.get_by_role("heading", name="KIWI moved at").wait_for()
+    tab.page.get_by_text("1Y", exact=True).click()
+    tab.page.wait_for_function("location.search.includes('range=1Y') && location.search.includes('symbol=KIWI')")
+    tab.settle()
+    tab.check(address)
+
+
+def test_a_new_generation_appears_within_two_seconds(address: str, browser: Any, home: Path, shots: Path) -> None:
+    """The open page shows the number and the new market's close, while readers and writer meet on one folder."""
+    folder = home / "demo" / "warehouse"
+    warehouse = Warehouse(folder)
+    tab = Tab(browser).open(f"{address}/?symbol=ORCA")
+    tab.page.get_by_role("heading", name="ORCA closed at").wait_for()
+    tab.settle()
+    waits = []
+    for seed in itertools.islice(itertools.cycle((8, 7)), PUBLISHES):
+        record = fixture.publish(folder, build_db=home / f"market-{seed}.duckdb")
+        started = time.monotonic()
+        rows, seen = warehouse.query(
+            "select close_usd from fact_adjusted_prices where symbol = 'ORCA' order by week_start_date desc limit 1"
+        )
+        assert seen.generation == record.generation
+        tab.page.get_by_text(f"Generation {record.generation}").first.wait_for(timeout=10_000)
+        waits.append(time.monotonic() - started)
+        close = f"ORCA closed at {rows['close_usd'][0].as_py():,.2f} "
+        tab.page.get_by_role("heading", name=close).wait_for(timeout=10_000)
+    (shots / "waits.txt").write_text(" ".join(f"{wait:.2f}" for wait in waits))
+    assert max(waits) < 2, waits
+    tab.settle()
+    tab.check(address)
+
+
+def test_an_open_page_sees_the_first_generation(browser: Any, address: str, home: Path) -> None:
+    """Nothing published yet, then something: no reload by hand."""
+    folder = home / "demo" / "warehouse"
+    aside = folder.with_name("aside")
+    folder.rename(aside)
+    try:
+        tab = Tab(browser).open(address)
+        tab.page.get_by_text("Nothing is published yet").wait_for()
+        aside.rename(folder)
+        tab.page.get_by_text("Generation 0000").first.wait_for(timeout=5_000)
+    finally:
+        if aside.exists():
+            aside.rename(folder)
+    tab.settle()
+    tab.check(address)
