@@ -1,0 +1,58 @@
+-- The instruments that the sectors count in a week are those with a bar that are shares or have a sector.
+with
+
+prices as (
+
+    select * from {{ ref('fact_adjusted_prices') }}
+
+),
+
+instruments as (
+
+    select * from {{ ref('dim_instrument') }}
+
+),
+
+sectors as (
+
+    select * from {{ ref('agg_sector_performance') }}
+
+),
+
+expected_counts as (
+
+    select
+        prices.week_start_date,
+        count(*) as expected_count
+    from prices
+    inner join instruments
+        on prices.instrument_key = instruments.instrument_key
+    where instruments.asset_class = 'stock' or instruments.sector is not null
+    group by prices.week_start_date
+
+),
+
+counted as (
+
+    select
+        week_start_date,
+        sum(instrument_count) as counted
+    from sectors
+    group by week_start_date
+
+),
+
+differences as (
+
+    select
+        coalesce(expected_counts.week_start_date, counted.week_start_date) as week_start_date,
+        expected_counts.expected_count,
+        counted.counted
+    from expected_counts
+    full outer join counted
+        on expected_counts.week_start_date = counted.week_start_date
+    where expected_counts.expected_count is distinct from counted.counted
+
+)
+
+select * from differences
