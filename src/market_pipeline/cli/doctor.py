@@ -1,0 +1,150 @@
+"""Probes of the machine and the profile: what was found, what is required, and the remedy. No call to any provider."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import secrets
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from market_pipeline import calendar, layout, providers
+from market_pipeline.errors import CreateConflict, MarketPipelineError
+from market_pipeline.feed import Provider
+from market_pipeline.settings import Settings
+from market_pipeline.store import FolderStore
+from market_pipeline.warehouse import Warehouse
+
+_GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One fact that the pipeline depends on."""
+
+    name: str
+    ok: bool
+    found: str
+    required: str
+    remedy: str
+
+
+def probes(settings: Settings, *, with_keys: bool = False) -> tuple[Probe, ...]:
+    """Every probe; one that can't be taken is a failed probe, not an error."""
+    checks: list[tuple[str, Callable[[], Probe]]] = [
+        ("python", _python),
+        ("lake writable", lambda: _writable(settings.lake)),
+        ("create-only puts", lambda: _create_only(settings.lake)),
+        ("disk", lambda: _disk(settings.home)),
+        ("memory", _memory),
+        ("dbt manifest", lambda: _manifest(settings)),
+        ("gold", lambda: _gold(settings)),
+        ("calendar", lambda: _calendar(settings.now())),
+        ("network MTU", _mtu),
+        *[
+            (f"port {port}", partial(_port, name, port))
+            for name, port in (("DAGSTER", settings.dagster_port), ("DASHBOARD", settings.dashboard_port))
+        ],
+    ]
+    if with_keys:
+        checks += [(f"key {p.name}", partial(_key, settings, p)) for p in providers.load().values()]
+    found = []
+    for name, check in checks:
+        try:
+            found.append(check())
+        except (OSError, MarketPipelineError) as error:
+            found.append(Probe(name, ok=False, found=str(error), required="readable", remedy="market-pipeline init"))
+    return tuple(found)
+
+
+def _python() -> Probe:
+    version = sys.version_info
+    ok = (3, 11) <= version[:2] < (3, 14)
+    return Probe(
+        "python", ok, f"{version.major}.{version.minor}.{version.micro}", "3.11 to 3.13", "install one of them"
+    )
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+def _writable(lake: Path) -> Probe:
+    ok = os.access(_existing(lake), os.W_OK)
+    return Probe("lake writable", ok, "yes" if ok else "no", "yes", "give this user the folder MARKET_PIPELINE_HOME")
+
+
+def _create_only(lake: Path) -> Probe:
+    """Two puts of one key with different bytes: the second must fail."""
+    store, key = FolderStore(lake), layout.probe(secrets.token_hex(8))
+    try:
+        store.create(key, b"first")
+        try:
+            store.create(key, b"second")
+        except CreateConflict:
+            is_honoured = store.get(key) == b"first"
+        else:
+            is_honoured = False
+    finally:
+        store.delete(key)
+    found = "honoured" if is_honoured else "overwritten"
+    return Probe("create-only puts", is_honoured, found, "honoured", "use a file system with hard links")
+
+
+def _disk(home: Path) -> Probe:
+    free = shutil.disk_usage(_existing(home)).free / _GIB
+    return Probe(
+        "disk", free >= 1, f"{free:.1f} GiB free", "1 GiB free", "free some space, or move MARKET_PIPELINE_HOME"
+    )
+
+
+def _memory() -> Probe:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
+    return Probe("memory", total >= 2, f"{total:.1f} GiB", "2 GiB", "close other programs, or use a larger machine")
+
+
+def _manifest(settings: Settings) -> Probe:
+    ok = (settings.dbt_target / "manifest.json").is_file()
+    return Probe("dbt manifest", ok, "present" if ok else "absent", "present", "market-pipeline init")
+
+
+def _gold(settings: Settings) -> Probe:
+    generation = Warehouse(settings.warehouse).current()
+    found = "nothing published" if generation is None else f"generation {generation.generation}"
+    remedy = "make demo" if settings.is_demo else "market-pipeline run all"
+    return Probe("gold", generation is not None, found, "a generation", remedy)
+
+
+def _calendar(now: dt.datetime) -> Probe:
+    last = calendar.days(now.year + 1).get_column("calendar_date")[-1]
+    return Probe("calendar", True, f"XNYS to {last:%Y-%m-%d}", "the end of next year", "upgrade exchange-calendars")
+
+
+def _mtu() -> Probe:
+    folder = Path("/sys/class/net")
+    found = {
+        link.name: int((link / "mtu").read_text())
+        for link in (sorted(folder.iterdir()) if folder.is_dir() else ())
+        if link.name != "lo"
+    }
+    ok = all(1280 <= mtu <= 9216 for mtu in found.values())
+    text = ", ".join(f"{name} {mtu}" for name, mtu in found.items()) or "not stated"
+    return Probe("network MTU", ok, text, "1280 to 9216", "set the interface's MTU to 1500")
+
+
+def _port(name: str, port: int) -> Probe:
+    with socket.socket() as probe:
+        is_taken = probe.connect_ex(("127.0.0.1", port)) == 0
+    found = "in use (by a running `make dev`?)" if is_taken else "free"
+    return Probe(f"port {port}", True, found, "free for make dev", f"set MARKET_PIPELINE_{name}_PORT")
+
+
+def _key(settings: Settings, provider: Provider) -> Probe:
+    ok = settings.key(provider) is not None
+    remedy = f"get one at {provider.auth.obtain} and set {provider.auth.setting}"
+    return Probe(f"key {provider.name}", ok, "set" if ok else "not set", "set", remedy)

@@ -1,0 +1,295 @@
+"""Commands that look at what is there: status, query, export, quota, quarantine, generations, rollback."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from market_pipeline.cli.output import Format, arrow, data, say, table
+from market_pipeline.errors import ConfigurationError
+from market_pipeline.settings import load_settings
+
+if TYPE_CHECKING:
+    from market_pipeline.pipeline import Pipeline
+    from market_pipeline.warehouse import Warehouse
+
+CHECK_FAILED = 6
+
+
+def _pipeline() -> Pipeline:
+    from market_pipeline.pipeline import Pipeline  # noqa: PLC0415
+
+    return Pipeline(load_settings())
+
+
+def status(*, json: bool = False, check: bool = False) -> int:
+    """Freshness by data date, completeness, checks, quota, last run.
+
+    Parameters
+    ----------
+    json
+        One JSON object instead of tables.
+    check
+        Exit with 6 when something is incomplete, failed or stale.
+    """
+    pipeline = _pipeline()
+    current, found = pipeline.warehouse.current(), pipeline.health()
+    stale = _stale(pipeline, dict(current.newest) if current else {})
+    bad = [d for d in found.datasets if d.refused or d.failed or d.not_yet or d.deferred or d.missing or not d.slice]
+    is_bad = bool(bad or stale or current is None or current.is_partial) or any(
+        c.severity == "error" for c in found.failed_checks
+    )
+    if json:
+        data({"generation": asdict(current) if current else None, "stale": stale, **asdict(found)})
+        return CHECK_FAILED if check and is_bad else 0
+    if current is None:
+        say("Nothing is published yet; run: market-pipeline run all")
+    else:
+        partial = " PARTIAL" if current.is_partial else ""
+        say(f"Profile {found.profile}, generation {current.generation}{partial}, published {current.published_at}")
+    table(
+        ("feed", "slice", "expected", "fetched", "empty", "deferred", "refused", "failed", "missing", "newest data"),
+        [
+            (
+                f"{d.provider}/{d.dataset}",
+                d.slice or "never fetched",
+                d.expected,
+                d.fetched,
+                d.empty,
+                d.deferred,
+                d.refused,
+                d.failed,
+                d.missing,
+                d.newest_data_date,
+            )
+            for d in found.datasets
+        ],
+    )
+    for d in found.datasets:
+        for item in d.problems[:10]:
+            say(f"  {d.dataset} {item.symbol}: {item.outcome} ({item.reason})")
+        if d.resumes_at:
+            say(f"  {d.dataset} goes on at {d.resumes_at}")
+    for name, why in stale.items():
+        say(f"stale: {name}: {why}")
+    for failed in found.failed_checks:
+        say(f"{failed.severity}: {failed.name}: {failed.message}")
+    say(f"checks: {found.checks_passed} passed, {found.checks_warned} warned")
+    for quota_line in found.quota:
+        left = "no daily cap" if quota_line.left is None else f"{quota_line.left} of {quota_line.calls_per_day} left"
+        say(f"quota {quota_line.provider} ({quota_line.plan}): {quota_line.used} used, {left}")
+    return CHECK_FAILED if check and is_bad else 0
+
+
+def _stale(pipeline: Pipeline, newest: dict[str, str]) -> dict[str, str]:
+    """Tables whose newest session is older than the week that closed last, judged by data, never by run times."""
+    from market_pipeline.calendar import last_closed_session  # noqa: PLC0415
+    from market_pipeline.partition import Grain  # noqa: PLC0415
+
+    session = last_closed_session(pipeline.now())
+    week = Grain.WEEK.floor(session)
+    return {
+        name: f"newest session {day}, the last closed one is {session}"
+        for name, day in newest.items()
+        if Grain.WEEK.floor(dt.date.fromisoformat(day)) < week - dt.timedelta(days=7)
+    }
+
+
+def query(
+    sql: str | None = None,
+    *,
+    format: Format = "table",  # noqa: A002 - the option's name is the command's interface
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+) -> None:
+    """Run one SELECT on the published snapshot, read-only.
+
+    Parameters
+    ----------
+    sql
+        The query; without one it is read from standard input.
+    format
+        How rows are printed.
+    output
+        A file instead of stdout.
+    """
+    import sys  # noqa: PLC0415
+
+    text = sql if sql is not None else sys.stdin.read()
+    if not text.strip():
+        raise ConfigurationError('There is no query; write: market-pipeline query "select * from dim_source"')
+    answer, _ = _reader().query(text, timeout_s=3600.0)
+    arrow(answer, form=format, to=output)
+
+
+def _reader() -> Warehouse:
+    from market_pipeline.warehouse import Warehouse  # noqa: PLC0415
+
+    return Warehouse(load_settings().warehouse)
+
+
+def export(
+    name: str,
+    *,
+    since: dt.date | None = None,
+    symbols: tuple[str, ...] = (),
+    format: Format = "parquet",  # noqa: A002
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+) -> None:
+    """Write a gold table to a file and print its rows, bytes and sha256.
+
+    Parameters
+    ----------
+    name
+        The table, such as fact_adjusted_prices.
+    since
+        Only rows whose session, week or calendar date is not before this day.
+    symbols
+        Only these symbols.
+    format
+        File format.
+    output
+        The file; by default the table's name in the current folder.
+    """
+    if not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
+        raise ConfigurationError(f"{name!r} is no table's name")
+    warehouse = _reader()
+    columns, _ = warehouse.query("select column_name from information_schema.columns where table_name = $1", [name])
+    present = {row["column_name"] for row in columns.to_pylist()}
+    if not present:
+        tables, _ = warehouse.query("select table_name from information_schema.tables order by 1")
+        known = ", ".join(row["table_name"] for row in tables.to_pylist())
+        raise ConfigurationError(f"There is no table {name}; known: {known}")
+    where: list[str] = []
+    values: list[object] = []
+    if since is not None:
+        column = next((c for c in ("session_date", "week_start_date", "calendar_date") if c in present), None)
+        if column is None:
+            raise ConfigurationError(f"{name} has no date to apply --since to")
+        values.append(since)
+        where.append(f"{column} >= ${len(values)}")
+    if symbols:
+        if "symbol" not in present:
+            raise ConfigurationError(f"{name} has no symbol to apply --symbols to")
+        values.append([part for symbol in symbols for part in symbol.split(",")])
+        where.append(f"list_contains(${len(values)}, symbol)")
+    clause = f" where {' and '.join(where)}" if where else ""
+    answer, generation = warehouse.query(f"select * from {name}{clause}", values or None, timeout_s=3600.0)  # noqa: S608
+    to = output or Path(f"{name}.{'md' if format == 'markdown' else 'txt' if format == 'table' else format}")
+    arrow(answer, form=format, to=to)
+    body = to.read_bytes()
+    say(
+        f"{to}: {answer.num_rows} rows, {len(body)} bytes, sha256 {hashlib.sha256(body).hexdigest()}, "
+        f"generation {generation.generation}"
+    )
+
+
+def quota(provider: str | None = None, *, json: bool = False) -> None:
+    """Calls used and left in each provider's present window.
+
+    Parameters
+    ----------
+    provider
+        Only this one.
+    json
+        JSON on stdout.
+    """
+    pipeline = _pipeline()
+    if provider is not None and provider not in pipeline.providers:
+        raise ConfigurationError(f"There is no provider {provider}; known: {', '.join(pipeline.providers)}")
+    budgets = [pipeline.budget(p) for p in pipeline.providers.values() if provider in (None, p.name)]
+    if json:
+        data([asdict(budget) for budget in budgets])
+        return
+    table(
+        ("provider", "used", "left", "per day", "resets at (UTC)"),
+        [
+            (
+                b.provider,
+                b.used,
+                "no cap" if b.left is None else b.left,
+                b.calls_per_day or "no cap",
+                f"{b.resets_at:%F %R}",
+            )
+            for b in budgets
+        ],
+    )
+
+
+def quarantine(dataset: str | None = None, *, json: bool = False, limit: int = 20) -> None:
+    """Rejected rows with the rule they broke, straight from the lake.
+
+    Parameters
+    ----------
+    dataset
+        A contract's name, such as bars_weekly_adjusted.
+    json
+        JSON on stdout.
+    limit
+        How many rows at most.
+    """
+    import polars as pl  # noqa: PLC0415
+
+    from market_pipeline import layout  # noqa: PLC0415
+
+    pipeline = _pipeline()
+    keys = [key for key in pipeline.store.list("quarantine/") if key != layout.quarantine_empty()]
+    frames = [pl.read_parquet(pipeline.store.url(key)) for key in keys]
+    rows = pl.concat(frames) if frames else pl.DataFrame(schema={"contract": pl.String})
+    if dataset is not None:
+        rows = rows.filter(contract=dataset)
+    if json:
+        data(rows.head(limit).to_dicts())
+        return
+    if rows.is_empty():
+        say("Nothing is in quarantine.")
+        return
+    shown = rows.sort("slice_start_date", "symbol", descending=[True, False]).head(limit)
+    table(
+        ("contract", "slice", "symbol", "rule", "row"),
+        shown.select("contract", "slice_start_date", "symbol", "rule", "row_json").iter_rows(),
+    )
+    say(f"{shown.height} of {rows.height} rows")
+
+
+def generations(*, json: bool = False) -> None:
+    """Published generations on disk, newest first; the star is what readers see."""
+    warehouse = _reader()
+    current, found = warehouse.current(), warehouse.generations()
+    if json:
+        data([asdict(g) | {"is_current": current is not None and g.generation == current.generation} for g in found])
+        return
+    if not found:
+        say("Nothing is published yet; run: market-pipeline run all")
+        return
+    table(
+        ("", "generation", "published", "partial", "rows", "bytes"),
+        [
+            (
+                "*" if current is not None and g.generation == current.generation else "",
+                g.generation,
+                g.published_at,
+                "yes" if g.is_partial else "no",
+                sum(g.tables.values()),
+                g.bytes,
+            )
+            for g in found
+        ],
+    )
+
+
+def rollback(generation: str | None = None) -> None:
+    """Point readers at an earlier generation.
+
+    Parameters
+    ----------
+    generation
+        Its number; by default the one before the present one.
+    """
+    found = _reader().rollback(generation)
+    say(f"Generation {found.generation} is in force, published {found.published_at}")

@@ -1,0 +1,180 @@
+"""Processes that serve a profile on loopback, and what they need before they start."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from market_pipeline.errors import ConfigurationError, Unreachable
+from market_pipeline.orchestration.partitions import note_first_day
+from market_pipeline.orchestration.runs import instance_home
+from market_pipeline.partition import Grain
+from market_pipeline.pipeline import Pipeline
+from market_pipeline.settings import REPOSITORY, Settings
+
+_STAMP = "manifest.sha256"
+# How many past weeks the demo takes.
+DEMO_WEEKS = 3
+
+
+def prepare(settings: Settings) -> None:
+    """Folders, empty files, Dagster's instance, and dbt's manifest when the project has changed since the last one."""
+    pipeline = Pipeline(settings)
+    pipeline.initialize()
+    instance_home(settings)
+    today = settings.now().date()
+    first = today - dt.timedelta(weeks=DEMO_WEEKS) if settings.is_demo else today
+    present = (key for p, f in pipeline.feeds() for key in pipeline.bronze_slices(p.name, f.dataset))
+    note_first_day(settings, min([Grain.WEEK.floor(first), *map(dt.date.fromisoformat, present)]))
+    state = _project_sha256(settings)
+    stamp = settings.dbt_target / _STAMP
+    is_fresh = stamp.is_file() and stamp.read_text() == state and (settings.dbt_target / "manifest.json").is_file()
+    if not is_fresh:
+        pipeline.dbt.parse()
+        stamp.write_text(state)
+
+
+def _project_sha256(settings: Settings) -> str:
+    """Hash of the dbt project and of the lake's place, which dbt bakes into its manifest."""
+    digest = hashlib.sha256(str(settings.lake).encode())
+    for file in sorted(settings.dbt_project.rglob("*")):
+        if file.suffix in (".sql", ".yml"):
+            digest.update(file.relative_to(settings.dbt_project).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One child process and where its output goes."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+def answers(url: str, *, timeout_s: float = 1.0) -> bool:
+    """True when a loopback address gives any HTTP answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s):  # noqa: S310 - our own loopback addresses
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def service(
+    settings: Settings,
+    name: str,
+    command: list[str],
+    *,
+    url: str | None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Service]:
+    """Start a child, wait until `url` answers (60 s; None waits for nothing), end it on leaving. Its output goes to the
+    folder `logs`."""
+    log = settings.root / "logs" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=settings.dagster_home,  # Dagster reads the .env of its working directory, and this one has none
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while url is not None and not answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise Unreachable(f"{name} did not start; see {log}", provider=name)
+            time.sleep(0.1)
+        yield Service(name, process, log)
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the child's whole group to end, then make it."""
+    for number, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            return
+
+
+@contextlib.contextmanager
+def sandbox(settings: Settings) -> Iterator[str]:
+    """The fictional market's address: the running sandbox, or one of our own for as long as the block lasts."""
+    url = f"http://127.0.0.1:{settings.sandbox_port}/_sandbox/state"
+    if answers(url):
+        yield url
+        return
+    command = [sys.executable, "-m", "market_pipeline.sandbox", "--port", str(settings.sandbox_port)]
+    command += ["--universe", str(settings.dbt_project / "seeds"), "--plan", "premium-1200"]
+    with service(settings, "sandbox", command, url=url):
+        yield url
+
+
+def serve(settings: Settings) -> int:
+    """Dagster and the dashboard, and the sandbox for the demo, until Ctrl-C or until one of them ends."""
+    for port, name in ((settings.dagster_port, "DAGSTER"), (settings.dashboard_port, "DASHBOARD")):
+        if answers(f"http://127.0.0.1:{port}/"):
+            raise ConfigurationError(f"Port {port} is taken; set MARKET_PIPELINE_{name}_PORT to a free one")
+    dagster = f"http://127.0.0.1:{settings.dagster_port}"
+    dashboard = f"http://127.0.0.1:{settings.dashboard_port}"
+    environment = {
+        "DAGSTER_HOME": str(settings.dagster_home),
+        "MARKET_PIPELINE_PROFILE": settings.profile,
+        "MARKET_PIPELINE_HOME": str(settings.home),
+    }
+    module = "market_pipeline.orchestration.definitions"
+    with contextlib.ExitStack() as stack:
+        if settings.is_demo:
+            stack.enter_context(sandbox(settings))
+        ui = [sys.executable, "-m", "dagster_webserver", "-m", module, "-h", "127.0.0.1"]
+        ui += ["-p", str(settings.dagster_port)]
+        daemon = [sys.executable, "-m", "dagster._daemon", "run", "-m", module]
+        page = [
+            sys.executable,
+            "-m",
+            "streamlit",
+            "run",
+            str(REPOSITORY / "dashboards/app.py"),
+            "--server.address",
+            "127.0.0.1",
+        ]
+        page += ["--server.port", str(settings.dashboard_port)]
+        plan = (
+            ("dashboard", page, f"{dashboard}/_stcore/health"),
+            ("dagster", ui, f"{dagster}/server_info"),
+            ("daemon", daemon, None),
+        )
+        children = [
+            stack.enter_context(service(settings, name, command, url=url, environment=environment))
+            for name, command, url in plan
+        ]
+        sys.stderr.write(f"Profile {settings.profile}\nDashboard {dashboard}\nDagster   {dagster}\nCtrl-C ends them.\n")
+        sys.stderr.flush()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        with contextlib.suppress(KeyboardInterrupt):
+            while all(child.process.poll() is None for child in children):
+                time.sleep(0.5)
+            ended = next(child for child in children if child.process.poll() is not None)
+            raise Unreachable(f"{ended.name} ended by itself; see {ended.log}", provider=ended.name)
+    return 0

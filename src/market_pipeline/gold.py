@@ -1,0 +1,358 @@
+"""Silver -> gold: dbt builds and tests in a private file, and only an audited build is published.
+
+The private file and dbt's process belong to one build. dbt runs as a child that ends when this process does, however
+it ends, so a killed build leaves a file that nobody reads and the next build removes. What does not belong here: what
+a published generation is (`warehouse`), the models (`dbt/`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import orjson
+import polars as pl
+
+from market_pipeline.errors import CheckFailed, ConfigurationError, IncompleteSlice, LakeError
+from market_pipeline.store import Store
+from market_pipeline.warehouse import Generation, Warehouse
+
+_BUILD_PREFIX = "build-"
+_BLOCKING = ("refused", "failed", "not_yet")
+_FINAL = ("fetched", "empty")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResult:
+    """What dbt said of one model or test; `failures` counts the rows that a test found."""
+
+    unique_id: str
+    name: str
+    resource_type: str
+    status: str
+    message: str
+    failures: int
+    seconds: float
+
+    @property
+    def is_failure(self) -> bool:
+        """An error-level test that found rows, or a node that could not run."""
+        return self.status in ("fail", "error", "runtime error")
+
+
+@dataclass(frozen=True, slots=True)
+class GoldReport:
+    """One build. `is_new` is false when nothing had changed since the current generation, and nothing was written."""
+
+    generation: str | None
+    is_new: bool
+    is_partial: bool
+    missing: tuple[dict[str, str], ...]
+    tables: Mapping[str, int]
+    tests_passed: int
+    tests_warned: int
+    tests_failed: int
+    results: tuple[NodeResult, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DbtProject:
+    """Where dbt finds its project and puts its artefacts; `environment` is what the child process sees."""
+
+    folder: Path
+    target: Path
+    lake: str
+    environment: Mapping[str, str]
+
+    def run(self, *arguments: str, build_db: Path) -> subprocess.CompletedProcess[str]:
+        """Run dbt in a child that dies with us; its output is captured."""
+        self.target.mkdir(parents=True, exist_ok=True)
+        environment = {
+            **self.environment,
+            "MARKET_PIPELINE_BUILD_DB": str(build_db),
+            "MARKET_PIPELINE_LAKE": self.lake,
+            "DBT_PROJECT_DIR": str(self.folder),
+            "DBT_PROFILES_DIR": str(self.folder),
+            "DBT_TARGET_PATH": str(self.target),
+            "DBT_LOG_PATH": str(self.target),
+            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+            "DBT_USE_COLORS": "false",
+        }
+        command = [sys.executable, "-m", "market_pipeline.gold", *arguments]
+        with subprocess.Popen(
+            command,
+            env=environment,
+            cwd=self.folder,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as child:
+            output = child.stdout.read() if child.stdout else ""
+            return subprocess.CompletedProcess(command, child.wait(), stdout=output)
+
+    def parse(self) -> Path:
+        """Write the manifest that Dagster's definitions read, and return its path."""
+        done = self.run("parse", build_db=self.target / "parse.duckdb")
+        if done.returncode != 0:
+            raise ConfigurationError(f"dbt can't parse {self.folder.name}/: {_tail(done.stdout)}")
+        return self.target / "manifest.json"
+
+
+def partial_members(outcomes: pl.DataFrame) -> tuple[tuple[dict[str, str], ...], tuple[dict[str, str], ...]]:
+    """Requests of each feed's newest slice without data: all of them, and those that more calls alone won't mend."""
+    newest = outcomes.filter(
+        pl.col("slice_start_date") == pl.col("slice_start_date").max().over("provider", "dataset"),
+        ~pl.col("outcome").is_in(_FINAL),
+    ).sort("provider", "dataset", "symbol")
+    columns = ("provider", "dataset", "symbol", "outcome", "reason")
+    missing = tuple({c: str(row[c] or "") for c in columns} for row in newest.iter_rows(named=True))
+    return missing, tuple(item for item in missing if item["outcome"] in _BLOCKING)
+
+
+def build(
+    project: DbtProject,
+    store: Store,
+    warehouse: Warehouse,
+    *,
+    outcomes: pl.DataFrame,
+    silver_prefixes: Iterable[str],
+    profile: str,
+    now: dt.datetime,
+    keep: int,
+    allow_partial: bool = False,
+) -> GoldReport:
+    """Build, audit and publish a generation.
+
+    Raises IncompleteSlice when symbols were refused or failed and `allow_partial` is not set, CheckFailed (with the
+    report) when an error-level test fails: both leave the published generation as it was.
+    """
+    started = time.monotonic()
+    missing, blocking = partial_members(outcomes)
+    if blocking and not allow_partial:
+        named = ", ".join(f"{m['symbol']} ({m['dataset']}: {m['outcome']}, {m['reason']})" for m in blocking[:5])
+        more = f" and {len(blocking) - 5} more" if len(blocking) > 5 else ""
+        raise IncompleteSlice(
+            f"Gold was not published: no data for {named}{more}; run again, or publish what is there: --allow-partial",
+            report=missing,
+        )
+    with warehouse.lock():
+        inputs = _inputs_sha256(project.folder, store, silver_prefixes, now=now, missing=missing)
+        current = _whole(warehouse)
+        if current is not None and current.inputs_sha256 == inputs:
+            return GoldReport(
+                current.generation, False, current.is_partial, missing, current.tables, 0, 0, 0, (), _since(started)
+            )
+        folder = _fresh_folder(warehouse.folder)
+        try:
+            build_db = folder / "build.duckdb"
+            results = _dbt_build(project, build_db)
+            failed = tuple(result for result in results if result.is_failure)
+            report = GoldReport(
+                None, True, bool(missing), missing, {}, *_count(results), results=results, seconds=_since(started)
+            )
+            if failed:
+                names = tuple(result.name for result in failed)
+                raise CheckFailed(
+                    f"Gold failed {len(failed)} of its checks and was not published: {', '.join(names[:5])}; "
+                    f"{failed[0].message or 'see the run'}",
+                    failures=names,
+                    report=report,
+                )
+            generation = _publish(
+                project, build_db, warehouse, missing=missing, inputs=inputs, profile=profile, now=now, keep=keep
+            )
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return GoldReport(
+        generation.generation,
+        True,
+        generation.is_partial,
+        missing,
+        generation.tables,
+        *_count(results),
+        results=results,
+        seconds=_since(started),
+    )
+
+
+def audit(project: DbtProject, warehouse: Warehouse) -> GoldReport:
+    """Build and test in a private file that is thrown away; failures are in the report, not raised."""
+    started = time.monotonic()
+    with warehouse.lock():
+        folder = _fresh_folder(warehouse.folder)
+        try:
+            results = _dbt_build(project, folder / "build.duckdb")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return GoldReport(None, False, False, (), {}, *_count(results), results=results, seconds=_since(started))
+
+
+def _whole(warehouse: Warehouse) -> Generation | None:
+    """The published generation, None when there is none or its bytes are not what was published: then it is built
+    again."""
+    try:
+        return warehouse.verify()
+    except LakeError:
+        return None
+
+
+def _dbt_build(project: DbtProject, build_db: Path) -> tuple[NodeResult, ...]:
+    results_file = project.target / "run_results.json"
+    results_file.unlink(missing_ok=True)
+    done = project.run("build", build_db=build_db)
+    if not results_file.is_file():
+        raise LakeError(f"dbt ended with code {done.returncode} and no results: {_tail(done.stdout)}")
+    return tuple(
+        NodeResult(
+            unique_id=item["unique_id"],
+            name=_node_name(item["unique_id"]),
+            resource_type=item["unique_id"].split(".", 1)[0],
+            status=item["status"],
+            message=" ".join(str(item.get("message") or "").split())[:500],
+            failures=int(item.get("failures") or 0),
+            seconds=float(item.get("execution_time") or 0.0),
+        )
+        for item in orjson.loads(results_file.read_bytes())["results"]
+    )
+
+
+def _publish(
+    project: DbtProject,
+    build_db: Path,
+    warehouse: Warehouse,
+    *,
+    missing: Sequence[dict[str, str]],
+    inputs: str,
+    profile: str,
+    now: dt.datetime,
+    keep: int,
+) -> Generation:
+    manifest = orjson.loads((project.target / "manifest.json").read_bytes())
+    marts = [
+        node
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and "marts" in node["fqn"] and node["config"]["materialized"] != "ephemeral"
+    ]
+    tables = sorted(node["name"] for node in marts if node["config"]["materialized"] != "view")
+    files = sorted((project.folder / "published").rglob("*.sql"), key=lambda f: (f.parent.name != "views", f.name))
+    statements = [file.read_text(encoding="utf-8") for file in files] + _comments(marts)
+    return warehouse.publish(
+        build_db,
+        tables=tables,
+        statements=statements,
+        newest=_newest_dates(build_db, tables),
+        is_partial=bool(missing),
+        missing=list(missing),
+        inputs_sha256=inputs,
+        profile=profile,
+        now=now,
+        keep=keep,
+    )
+
+
+def _comments(marts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """`comment on` statements, so that the snapshot explains itself."""
+    found: list[str] = []
+    for node in sorted(marts, key=lambda node: str(node["name"])):
+        kind = "view" if node["config"]["materialized"] == "view" else "table"
+        found.append(f"comment on {kind} {node['name']} is {_literal(node['description'])}")
+        found.extend(
+            f"comment on column {node['name']}.{column['name']} is {_literal(column['description'])}"
+            for column in node["columns"].values()
+            if column["description"]
+        )
+    return found
+
+
+def _literal(text: str) -> str:
+    return "'" + " ".join(text.split()).replace("'", "''") + "'"
+
+
+def _newest_dates(build_db: Path, tables: Iterable[str]) -> dict[str, str]:
+    """Newest `session_date` of each table that has one, ISO."""
+    with duckdb.connect(str(build_db), read_only=True) as connection:
+        dated = connection.execute(
+            "select table_name from information_schema.columns where column_name = 'session_date'"
+        ).fetchall()
+        newest = {}
+        for (name,) in sorted(dated):
+            if name in tables:
+                row = connection.execute(f'select max(session_date) from "{name}"').fetchone()  # noqa: S608 - own name
+                if row and row[0] is not None:
+                    newest[name] = row[0].isoformat()
+    return newest
+
+
+def _inputs_sha256(
+    project: Path, store: Store, prefixes: Iterable[str], *, now: dt.datetime, missing: Sequence[Mapping[str, str]]
+) -> str:
+    """Hash of everything a build depends on: lake files, the dbt project, the day, and who is missing."""
+    digest = hashlib.sha256(f"{now.date()}|{orjson.dumps(list(missing)).decode()}".encode())
+    for prefix in prefixes:
+        for key in store.list(prefix):
+            if not key.endswith("reference/build.parquet"):  # it holds the minute of the build
+                digest.update(key.encode() + b"\0" + hashlib.sha256(store.get(key)).digest())
+    for file in sorted(p for p in project.rglob("*") if p.suffix in (".sql", ".yml") and p.is_file()):
+        digest.update(file.relative_to(project).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _fresh_folder(warehouse: Path) -> Path:
+    """A private folder for one build; those of killed builds are removed first (the writer's lock is held)."""
+    for leftover in warehouse.glob(f"{_BUILD_PREFIX}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    folder = warehouse / f"{_BUILD_PREFIX}{os.getpid()}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _count(results: Iterable[NodeResult]) -> tuple[int, int, int]:
+    tests = [result for result in results if result.resource_type in ("test", "unit_test")]
+    passed = sum(result.status in ("pass", "success") for result in tests)
+    warned = sum(result.status == "warn" for result in tests)
+    return passed, warned, sum(result.is_failure for result in tests)
+
+
+def _node_name(unique_id: str) -> str:
+    """The readable part of dbt's id: tests end in a hash, unit tests begin with their model."""
+    kind, _, *rest = unique_id.split(".")
+    return ".".join(rest) if kind == "unit_test" else rest[0]
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 3)
+
+
+def _tail(output: str, lines: int = 8) -> str:
+    return " | ".join(line.strip() for line in output.splitlines()[-lines:] if line.strip())
+
+
+def _child(arguments: list[str]) -> int:
+    """Body of the child process: dbt, and a thread that ends it when our end of its standard input closes."""
+
+    def end_with_parent() -> None:
+        while os.read(0, 1):  # unbuffered: a buffered read would hold a lock that the interpreter wants at its end
+            pass
+        os._exit(137)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    from dbt.cli.main import dbtRunner  # noqa: PLC0415 - dbt costs two seconds, and only the child needs it
+
+    return 0 if dbtRunner().invoke(arguments).success else 1
+
+
+if __name__ == "__main__":
+    sys.exit(_child(sys.argv[1:]))
