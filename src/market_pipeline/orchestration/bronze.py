@@ -1,0 +1,95 @@
+"""Bronze assets: one per feed, its body is one ingest per slice of the run."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import dagster as dg
+
+from market_pipeline.feed import Feed, Provider
+from market_pipeline.ingest import IngestReport
+from market_pipeline.orchestration import checks
+from market_pipeline.orchestration.partitions import first_day, partitions
+from market_pipeline.orchestration.resources import ALLOW_PARTIAL_TAG, REFETCH_TAG, SESSION, Session, is_tagged
+from market_pipeline.settings import Settings
+
+OWNERS = ("team:data",)
+Results = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]
+
+
+def key(provider: Provider, feed: Feed) -> dg.AssetKey:
+    """Asset key of a feed's bronze."""
+    return dg.AssetKey(["bronze", provider.name, feed.dataset])
+
+
+def asset(provider: Provider, feed: Feed, settings: Settings) -> dg.AssetsDefinition:
+    """The bronze asset of a feed. It is materialized only when its slices may go on: a slice with refused or failed
+    requests fails the run after its manifest is written, so nothing downstream ever follows it by itself."""
+    name = key(provider, feed)
+
+    @dg.asset(
+        key=name,
+        group_name=f"bronze_{provider.name}",
+        description=f"{feed.description} Bytes as {provider.title} sent them, with a manifest per slice.",
+        kinds={"python", "file"},
+        owners=list(OWNERS),
+        tags={"provider": provider.name, "layer": "bronze", "grain": feed.grain.value},
+        metadata={"endpoint": feed.endpoint, "delay": feed.delay, "licence": feed.licence_note},
+        partitions_def=partitions(feed.grain, clock=settings.clock, first=first_day(settings)),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=provider.name,
+        # A provider lists its feeds by importance: that is the order in which they spend the call budget.
+        op_tags={"dagster/priority": str(-provider.feeds.index(feed))},
+        required_resource_keys={SESSION},
+        check_specs=[
+            dg.AssetCheckSpec(
+                checks.COMPLETE,
+                asset=name,
+                blocking=True,
+                description="Every planned request has data, or is known to have none; deferred ones only warn.",
+            )
+        ],
+    )
+    def bronze(context: dg.AssetExecutionContext) -> Results:
+        session: Session = context.resources.session
+        allow_partial = is_tagged(context.run.tags, ALLOW_PARTIAL_TAG)
+        with session.step() as pipeline:
+            reports = []
+            for slice_key in context.partition_keys:
+                report = pipeline.ingest(
+                    provider.name,
+                    feed.dataset,
+                    slice_key,
+                    refetch=is_tagged(context.run.tags, REFETCH_TAG),
+                    on_progress=partial(session.on_progress, "/".join(name.path)),
+                )
+                reports.append(report)
+                session.reports.append(report)
+            check = checks.complete(reports, allow_partial=allow_partial)
+            blocked = checks.blocked_ingest(reports, allow_partial=allow_partial)
+            if blocked is not None:
+                yield check
+                raise blocked
+        for report in reports:
+            context.add_asset_metadata(_metadata(report, settings), partition_key=report.slice_key)
+        yield dg.MaterializeResult(check_results=[check])
+
+    return bronze
+
+
+def _metadata(report: IngestReport, settings: Settings) -> dict[str, object]:
+    """A report as the UI shows it."""
+    return {
+        **{
+            outcome: getattr(report, outcome)
+            for outcome in ("planned", "fetched", "empty", "not_yet", "refused", "failed", "deferred")
+        },
+        "bytes_new": report.bytes_new,
+        "objects_new": report.objects_new,
+        "calls_used": report.calls_used,
+        "calls_left": "no daily cap" if report.calls_left is None else report.calls_left,
+        "newest_fetched_at": str(report.newest_fetched_at or ""),
+        "resumes_at": "" if report.resumes_at is None else report.resumes_at.isoformat(),
+        "problems": checks.problem_table([report]),
+        "manifest": dg.MetadataValue.path(str(settings.lake / (report.manifest_key or ""))),
+        "dashboard": dg.MetadataValue.url(f"http://127.0.0.1:{settings.dashboard_port}/trust"),
+    }

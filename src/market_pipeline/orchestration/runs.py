@@ -1,0 +1,210 @@
+"""Runs started by us: in this process, in the profile's own Dagster instance, so that the UI shows them like any other.
+
+What does not belong here: what to run next and how it is told (`cli`), who owns a run (`locks`).
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
+
+from market_pipeline.errors import ConfigurationError
+from market_pipeline.orchestration import alerts, bronze, locks, silver
+from market_pipeline.orchestration.definitions import build
+from market_pipeline.orchestration.resources import (
+    ALLOW_PARTIAL_TAG,
+    REFETCH_TAG,
+    Progress,
+    Report,
+    Session,
+    no_progress,
+)
+from market_pipeline.pipeline import Pipeline
+from market_pipeline.settings import Settings
+
+LAYERS = ("bronze", "silver", "gold")
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_INSTANCE = """\
+# Written by market-pipeline; changes are lost. One machine, SQLite in this folder, nothing leaves it.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+concurrency:
+  pools:
+    default_limit: 1
+    granularity: op
+  runs:
+    max_concurrent_runs: 1
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 180
+  cancel_timeout_seconds: 120
+  poll_interval_seconds: 30
+  free_slots_after_run_end_seconds: 30
+retention:
+  schedule:
+    purge_after_days: 90
+  sensor:
+    purge_after_days:
+      skipped: 7
+      failure: 30
+      success: 90
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutcome:
+    """How a run ended. `errors` are its steps' errors in order (ours, or a bug's), `reports` what each step that came
+    to an end said, a failed build's too; `failed_checks` name checks as `asset: check`."""
+
+    run_id: str
+    is_success: bool
+    errors: tuple[Exception, ...]
+    reports: tuple[Report, ...]
+    failed_checks: tuple[str, ...]
+    warned_checks: tuple[str, ...]
+    seconds: float
+
+    @property
+    def error(self) -> Exception | None:
+        """The first error, which names the run."""
+        return self.errors[0] if self.errors else None
+
+
+def instance_home(settings: Settings) -> Path:
+    """The instance's folder, DAGSTER_HOME of every Dagster process; its configuration is written if it differs."""
+    home = settings.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    file = home / "dagster.yaml"
+    if not file.exists() or file.read_text(encoding="utf-8") != _INSTANCE:
+        temporary = home / "dagster.yaml.tmp"
+        temporary.write_text(_INSTANCE, encoding="utf-8")
+        temporary.replace(file)
+    return home
+
+
+@contextmanager
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The profile's Dagster instance."""
+    with dg.DagsterInstance.from_config(str(instance_home(settings))) as instance:
+        yield instance
+
+
+def select(pipeline: Pipeline, target: str, *, layers: Collection[str] = LAYERS) -> tuple[str, ...]:
+    """Asset keys (`bronze/<provider>/<dataset>`, ..., `gold`) behind a target, those downstream included.
+
+    A target is `<provider>/<dataset>`, a provider, a layer, or `all`; `layers` narrows it, to replay for instance.
+    Unknown targets are a ConfigurationError that lists the known.
+    """
+    found: list[str] = []
+    for provider, feed in pipeline.feeds():
+        if target in ("all", "bronze", provider.name, f"{provider.name}/{feed.dataset}"):
+            found.append("/".join(bronze.key(provider, feed).path))
+        if target in ("all", *LAYERS[:2], provider.name, f"{provider.name}/{feed.dataset}"):
+            found.append("/".join(silver.key(provider, feed).path))
+    if found or target == "gold":
+        found.append("gold")
+        return tuple(key for key in found if key.split("/")[0] in layers)
+    known = ["all", *LAYERS, *(f"{provider.name}/{feed.dataset}" for provider, feed in pipeline.feeds())]
+    raise ConfigurationError(f"There is no target {target}; known: {', '.join(known)}")
+
+
+def start(
+    pipeline: Pipeline,
+    *,
+    selection: Collection[str],
+    partition_key: str | None = None,
+    partition_range: tuple[str, str] | None = None,
+    allow_partial: bool = False,
+    refetch: bool = False,
+    tags: Mapping[str, str] | None = None,
+    on_progress: Progress = no_progress,
+) -> RunOutcome:
+    """Materialize assets for one slice or an inclusive range of slices, in this process, and wait for the end.
+
+    `selection` is what `select` gives. Runs whose process has died are ended first; a living one that holds a pool is
+    waited for. What goes wrong inside the run is in the outcome; only an interrupt (KeyboardInterrupt, once the run is
+    recorded as ended) and a wrong call are raised.
+    """
+    started = time.monotonic()
+    settings = pipeline.settings
+    session = Session(pipeline, on_progress=on_progress)
+    definitions = build(settings, prepared=session)
+    graph = definitions.resolve_asset_graph()
+    wanted = [
+        key
+        for key in graph.materializable_asset_keys
+        if "/".join(key.path) in selection or (key.path[0] == "gold" and "gold" in selection)
+    ]
+    if not wanted:
+        raise ConfigurationError(f"Nothing to run in {', '.join(selection) or 'an empty selection'}")
+    run_id = str(uuid.uuid4())
+    job = definitions.resolve_implicit_global_asset_job_def()
+    with open_instance(settings) as instance:
+        locks.own(settings.state, run_id)
+        try:
+            locks.reap(instance, settings.state)
+            result = job.execute_in_process(
+                run_config=_QUIET,
+                instance=instance,
+                asset_selection=wanted,
+                partition_key=partition_key,
+                raise_on_error=False,
+                run_id=run_id,
+                tags={
+                    "market_pipeline/started_by": "command line",
+                    **({ALLOW_PARTIAL_TAG: "true"} if allow_partial else {}),
+                    **({REFETCH_TAG: "true"} if refetch else {}),
+                    **_range_tags(partition_range),
+                    **(tags or {}),
+                },
+            )
+        finally:
+            locks.release(settings.state, run_id)
+    if _is_interrupted(result):
+        raise KeyboardInterrupt
+    if not result.success and not session.errors:  # Dagster's own complaint: none of our steps raised
+        told = (alerts.sentence(event) for event in result.all_events if event.is_step_failure)
+        session.errors.append(RuntimeError(session.redact("; ".join(told)) or "the run failed before its first step"))
+    failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    return RunOutcome(
+        run_id=run_id,
+        is_success=result.success,
+        errors=tuple(session.errors),
+        reports=tuple(session.reports),
+        failed_checks=_names(failed, dg.AssetCheckSeverity.ERROR),
+        warned_checks=_names(failed, dg.AssetCheckSeverity.WARN),
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def _range_tags(partition_range: tuple[str, str] | None) -> Mapping[str, str]:
+    if partition_range is None:
+        return {}
+    since, until = partition_range
+    return {"dagster/asset_partition_range_start": since, "dagster/asset_partition_range_end": until}
+
+
+def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether the run ended by Ctrl-C, which Dagster turns into a failure of the step that it hit."""
+    errors = (
+        event.step_failure_data.error if event.is_step_failure else event.job_failure_data.error
+        for event in result.all_events
+        if event.is_failure
+    )
+    return any(error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__ for error in errors)
+
+
+def _names(found: Collection[dg.AssetCheckEvaluation], severity: dg.AssetCheckSeverity) -> tuple[str, ...]:
+    return tuple(f"{'/'.join(e.asset_key.path)}: {e.check_name}" for e in found if e.severity is severity)
