@@ -79,7 +79,7 @@ dbt-run: .venv/.run ## Build and publish gold from silver
 dbt-test: .venv/.run ## Build gold and run every dbt test, publish nothing
 	@$(BIN)/market-pipeline run gold --check-only
 
-COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-strip-extras \
 	--custom-compile-command "make lock" --extra build
 
 .PHONY: lock
