@@ -47,8 +47,10 @@ check: .venv/.dev ## Format, lint, types, imports, SQL, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	MYPYPATH=src:dashboards $(BIN)/mypy --explicit-package-bases \
+		dashboards/app.py dashboards/charts dashboards/app_pages/*.py benchmarks/*.py
 	$(BIN)/lint-imports
-	$(BIN)/sqlfluff lint --processes 2 --disable-progress-bar dbt/models dbt/tests
+	$(BIN)/sqlfluff lint --disable-progress-bar dbt/models dbt/published dbt/tests/*.sql
 	$(BIN)/sqlfluff lint --disable-progress-bar --templater placeholder \
 		--exclude-rules references.keywords,structure.column_order,references.qualification,references.consistent dashboards/queries
 	$(BIN)/python -m market_pipeline.catalog --check
@@ -70,6 +72,10 @@ test: .venv/.dev ## Run every test, offline
 chaos: .venv/.dev ## The kill proofs at full length (about an hour): KILLS=20 a phase
 	MARKET_PIPELINE_TEST_RUN_KILLS=$(or $(KILLS),20) MARKET_PIPELINE_TEST_KILLS=100 \
 		$(BIN)/python -m pytest -q -s tests -m kill
+
+.PHONY: screenshots
+screenshots: .venv/.dev ## Take the pictures of the README from a running make dev
+	$(BIN)/python docs/images/take.py
 
 .PHONY: dbt-run
 dbt-run: .venv/.run ## Build and publish gold from silver
