@@ -311,6 +311,40 @@ def test_a_failed_check_leaves_the_published_generation_and_names_the_test(lake:
     assert pipeline.warehouse.verify() == before
 
 
+def test_a_failed_check_ends_the_command_with_six_and_status_shows_it(lake: Lake, tmp_path: Path) -> None:
+    import polars as pl
+
+    shutil.copytree(lake.home, tmp_path / "copy")
+    copy = Lake(tmp_path / "copy", lake.url)
+    part = next((copy.settings.lake / "silver/bars_weekly_adjusted").rglob("slice=2026-11-16/part.parquet"))
+    frame = pl.read_parquet(part)
+    frame.with_columns(high_usd=pl.when(pl.int_range(pl.len()) == 0).then(0.01).otherwise("high_usd")).write_parquet(
+        part
+    )
+    before = copy.at(SATURDAYS[-1]).warehouse.current()
+    variables = environment(
+        copy.home,
+        lake.url,
+        profile="demo-test",
+        MARKET_PIPELINE_UNIVERSE=known_symbols(),
+        MARKET_PIPELINE_CLOCK=SATURDAYS[-1].isoformat(),
+    )
+    done = command(variables, "run", "gold")
+    assert done.returncode == 6, done.stderr
+    assert "fact_price_version" in done.stderr
+    assert "not published" in done.stderr
+    told = json.loads(command(variables, "status", "--json").stdout)
+    assert told["last_run"]["exit_code"] == 6
+    assert any("fact_price_version" in check["name"] for check in told["failed_checks"])
+    assert copy.at(SATURDAYS[-1]).warehouse.verify() == before
+    served = command(variables, "query", "--format", "csv", "select count(*) from fact_adjusted_prices")
+    assert served.returncode == 0
+    mended = command(variables, "replay", "alpha_vantage/weekly_adjusted", "--since", "2026-11-16")
+    assert mended.returncode == 0, mended.stderr
+    told = json.loads(command(variables, "status", "--json").stdout)
+    assert not told["failed_checks"]
+
+
 def test_a_refused_symbol_blocks_gold_unless_partial_is_allowed(tmp_path: Path) -> None:
     config = SandboxConfig(universe=SEEDS, clock=SATURDAYS[-1], plan="unlimited")
     with running(config) as url:
@@ -426,6 +460,17 @@ def test_recorded_ibm_reaches_gold_with_the_numbers_of_an_independent_computatio
         close(row["return_zscore_52w"], zscore(window) if window else None)
         close(row["price_zscore_52w"], zscore(adjusted[i - 51 : i + 1]) if i >= 51 else None)
         close(row["volume_zscore_52w"], zscore(volume[i - 51 : i + 1]) if i >= 51 else None)
+
+
+def test_the_prices_page_shows_recorded_ibm(recorded: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamlit.testing.v1 import AppTest
+
+    for name, value in recorded.items():
+        monkeypatch.setenv(name, value)
+    page = AppTest.from_file(str(REPOSITORY / "dashboards" / "app.py"), default_timeout=60).run()
+    assert not page.exception
+    shown = " ".join(str(element.value) for element in [*page.markdown, *page.metric, *page.subheader, *page.title])
+    assert "IBM closed at 219.30 on 15 May 2026" in shown
 
 
 def close(found: float | None, expected: float | None) -> None:
