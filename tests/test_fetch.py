@@ -649,3 +649,13 @@ def test_names_reach_the_server_percent_encoded(tmp_path: Path) -> None:
     assert line.startswith(b"GET /query?function=TIME_SERIES_WEEKLY_ADJUSTED&symbol=A%26apikey%3Dx%23")
     assert line.count(b"apikey=") == 1
     assert line.endswith(b"&datatype=csv&apikey=" + KEY.encode() + b" HTTP/1.1")
+
+
+def test_the_silence_of_the_clients_loggers_outlives_somebody_elses_logging_configuration() -> None:
+    import logging.config
+
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+    for name in ("httpx2", "httpcore2.http11", "httpcore2.connection"):
+        logger = logging.getLogger(name)
+        record = logger.makeRecord(name, logging.CRITICAL, "file", 1, "text", (), None)
+        assert not logger.filter(record)

@@ -41,7 +41,7 @@ def main() -> int:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         for name, (path, theme) in PAGES.items():
-            page = browser.new_page(viewport={"width": 1400, "height": 900}, color_scheme=theme)
+            page = browser.new_page(viewport={"width": 1400, "height": 1250}, color_scheme=theme)
             page.goto(f"http://127.0.0.1:{settings.dashboard_port}/{path}")
             settle(page)
             page.screenshot(path=FOLDER / f"{name}.png")

@@ -42,8 +42,9 @@ _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 REDACTED = b"[REDACTED]"
 
 # These repeat status lines, headers and broken chunks as they came, and a server may echo the key in any of them.
+# A filter, because a logger that is switched off is switched on again by whoever calls logging.config.dictConfig.
 for _name in ("httpx2", *(f"httpcore2.{part}" for part in ("connection", "http11", "http2", "proxy", "socks"))):
-    logging.getLogger(_name).disabled = True
+    logging.getLogger(_name).addFilter(lambda _record: False)
 
 
 def _tell_of_retry(details: stamina.instrumentation.RetryDetails) -> None:
