@@ -315,6 +315,7 @@ def test_absent_members_and_absent_values_are_null() -> None:
         "Beta": " ",
         "EBITDA": None,
         "CIK": 51143,
+        "Sector": "NONE",
     }
     row = OVERVIEW.parse(json.dumps(members).encode(), request).row(0, named=True)
     assert {row[name] for name in ("pe_ratio", "peg_ratio", "beta", "ebitda", "sector", "dividend_date")} == {None}

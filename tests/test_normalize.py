@@ -83,10 +83,10 @@ POISON: dict[str, tuple[str, set[str]]] = {
     ),
     "zero open": ("2026-11-13,0,51,49,50,50,1,0", {"open_usd|min_exclusive", "low_is_lowest"}),
     "zero adjusted close": ("2026-11-13,50,51,49,50,0,1,0", {"adjusted_close_usd|min_exclusive"}),
-    "nan": ("2026-11-13,NaN,51,49,50,50,1,0", {"open_usd|nan"}),
-    "infinite": ("2026-11-13,50,inf,49,50,50,1,0", {"high_usd|inf"}),
+    "nan": ("2026-11-13,NaN,51,49,50,50,1,0", {"open_usd|nan", "open_usd|max"}),
+    "infinite": ("2026-11-13,50,inf,49,50,50,1,0", {"high_usd|inf", "high_usd|max"}),
     "minus infinite": ("2026-11-13,50,51,-inf,50,50,1,0", {"low_usd|inf", "low_usd|min_exclusive"}),
-    "beyond a float": ("2026-11-13,50,1e400,49,50,50,1,0", {"high_usd|inf"}),
+    "beyond a float": ("2026-11-13,50,1e400,49,50,50,1,0", {"high_usd|inf", "high_usd|max"}),
     "high below low": ("2026-11-13,50,48,49,50,50,1,0", {"high_is_highest", "low_is_lowest"}),
     "high below close": ("2026-11-13,50,51,49,52,50,1,0", {"high_is_highest"}),
     "low above open": ("2026-11-13,48,51,49,50,50,1,0", {"low_is_lowest"}),
@@ -112,6 +112,12 @@ POISON: dict[str, tuple[str, set[str]]] = {
     "infinite volume": ("2026-11-13,50,51,49,50,50,inf,0", {"volume_shares|dtype"}),
     "volume that is none": ("2026-11-13,50,51,49,50,50,nan,0", {"volume_shares|dtype"}),
     "negative dividend": ("2026-11-13,50,51,49,50,50,1,-0.1", {"dividend_usd|min"}),
+    "an absurd price": (
+        "2026-11-13,1e200,1e200,1e200,1e200,50,1,0",
+        {f"{c}_usd|max" for c in ("open", "high", "low", "close")},
+    ),
+    "an absurd adjusted price": ("2026-11-13,50,51,49,50,1e200,1,0", {"adjusted_close_usd|max"}),
+    "an absurd volume": ("2026-11-13,50,51,49,50,50,9223372036854775807,0", {"volume_shares|max"}),
     "a day that is none": ("2026-02-30,50,51,49,50,50,1,0", {"session_date|dtype"}),
     "a month that is none": ("2026-13-01,50,51,49,50,50,1,0", {"session_date|dtype"}),
     "a zero date": ("0000-00-00,50,51,49,50,50,1,0", {"session_date|dtype"}),
@@ -361,6 +367,17 @@ def test_a_rejected_row_between_two_equal_ones_makes_no_version(store: FolderSto
     commit(store, WEEKLY, PART, {"IBM": list(zip((csv(*GOOD), bad, csv(*GOOD)), times, strict=True))})
     assert run(store).rows_rejected == 1
     assert closes(store) == [(50.0, times[0])]
+
+
+def test_a_rejected_row_of_a_payload_that_came_back_is_in_quarantine_once(store: FolderStore) -> None:
+    times = [NOW + dt.timedelta(minutes=n) for n in range(3)]
+    a, b = csv(GOOD[0], "x"), csv(bar("2026-11-06", 60), "x")
+    commit(store, WEEKLY, PART, {"IBM": list(zip((a, b, a), times, strict=True))})
+    report = run(store)
+    rows = quarantine(store)
+    assert (report.rows_in, report.rows_kept, report.rows_duplicate, report.rows_rejected) == (6, 3, 1, 2)
+    assert rows.select("bronze_key", "rule", "row_json").is_unique().all()
+    assert rows.get_column("known_at").to_list() == times[:2]
 
 
 def test_each_value_alone_makes_a_version(store: FolderStore) -> None:

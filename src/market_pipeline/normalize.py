@@ -97,6 +97,7 @@ class _SliceRows:
         self._prefix = layout.bronze_slice(provider.name, feed.dataset, part.key)
         self._good: list[pl.DataFrame] = []
         self._rejected: list[pl.DataFrame] = []
+        self._judged: set[tuple[str, str]] = set()
         self._rows_in = self._rows_duplicate = self._rows_rejected = self._failures = 0
 
     def add(self, request: Request, payload: Payload) -> None:
@@ -108,6 +109,7 @@ class _SliceRows:
             self._failures += 1
             self._rows_in += 1
             self._reject(request, payload, rows=[(UNREADABLE, type(error).__name__)], count=1)
+            self._judged.add((request.name, payload.object))
             return
         self._rows_in += raw.height
         unique = raw.unique(maintain_order=True)
@@ -139,8 +141,13 @@ class _SliceRows:
             text = dict(unique.select(_ROW, pl.struct(pl.exclude(_ROW)).struct.json_encode()).iter_rows())
             rows = [(rule, text[row]) for row, rules in sorted(faults.items()) for rule in rules]
             self._reject(request, payload, rows=rows, count=len(faults))
+        self._judged.add((request.name, payload.object))
 
     def _reject(self, request: Request, payload: Payload, *, rows: list[tuple[str, str]], count: int) -> None:
+        if (request.name, payload.object) in self._judged:
+            # The payload came back (A, B, A): what is wrong with it has been said.
+            self._rows_duplicate += count
+            return
         self._rows_rejected += count
         about = {
             "provider": self._provider.name,

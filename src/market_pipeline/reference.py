@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from market_pipeline import calendar, layout, manifest
-from market_pipeline.feed import Feed, Instrument, Provider
+from market_pipeline.feed import Feed, Instrument, Outcome, Provider
+from market_pipeline.manifest import Entry
 from market_pipeline.partition import Slice
 from market_pipeline.store import Store
 from market_pipeline.universe import Universe, expected
@@ -60,7 +61,8 @@ def outcomes(store: Store, feeds: Iterable[tuple[Provider, Feed]], members: Sequ
                 "slice_end_date": part.end,
             }
             prefix = layout.bronze_slice(provider.name, feed.dataset, slice_key)
-            for entry in committed.entries:
+            wanted = {request.name for request in expected(feed, part, members)}
+            for entry in _one_per_instrument(committed.entries, wanted):
                 newest = entry.payloads[-1] if entry.payloads else None
                 rows.append(
                     {
@@ -84,6 +86,25 @@ def outcomes(store: Store, feeds: Iterable[tuple[Provider, Feed]], members: Sequ
                     if r.name not in named
                 )
     return pl.DataFrame(rows, schema=OUTCOMES)
+
+
+def _one_per_instrument(entries: Iterable[Entry], wanted: Collection[str]) -> list[Entry]:
+    """An instrument that was renamed within the slice was asked for under both symbols: the answer with data counts,
+    then the symbol that is in force, then the later answer."""
+    best: dict[str, tuple[tuple[bool, bool, bool, str], Entry]] = {}
+    for entry in entries:
+        name = entry.request.name
+        asked_at = max([payload.fetched_at for payload in entry.payloads], default=entry.asked_at)
+        rank = (
+            entry.outcome is Outcome.FETCHED,
+            entry.outcome.is_final,
+            name in wanted,
+            asked_at.isoformat() if asked_at else "",
+        )
+        key = entry.request.instrument_id or name
+        if key not in best or rank > best[key][0]:
+            best[key] = (rank, entry)
+    return [entry for _, entry in best.values()]
 
 
 def tables(

@@ -18,6 +18,12 @@ quarantine as (
 
 ),
 
+instruments as (
+
+    select * from {{ ref('stg_instruments') }}
+
+),
+
 -- A fetch is one slice's answer for one instrument. Inside a slice silver keeps only what changed, so the weeks that an
 -- answer spans are those of the whole slice.
 fetches as (
@@ -67,7 +73,8 @@ missed_weeks as (
 
 ),
 
--- A row that we rejected is not one that the provider withdrew: the last sound version stands.
+-- A row that we rejected is not one that the provider withdrew: the last sound version stands. One whose date can't be
+-- read (null here) may be any week's, so its answer withdraws nothing.
 rejected_weeks as (
 
     select
@@ -76,7 +83,7 @@ rejected_weeks as (
         slice_start_date,
         {{ week_start(json_date('row_json', 'session_date')) }} as week_start_date
     from quarantine
-    where contract = 'bars_weekly_adjusted'
+    where contract = 'bars_weekly_adjusted' and rule is distinct from 'payload_unreadable'
     group by all
 
 ),
@@ -103,7 +110,8 @@ withdrawals as (
             fetches.provider = rejected_weeks.provider
             and fetches.instrument_id = rejected_weeks.instrument_id
             and fetches.slice_start_date = rejected_weeks.slice_start_date
-            and missed_weeks.week_start_date = rejected_weeks.week_start_date
+            and missed_weeks.week_start_date
+            = coalesce(rejected_weeks.week_start_date, missed_weeks.week_start_date)
     where rejected_weeks.provider is null
     group by
         missed_weeks.provider, missed_weeks.instrument_id, missed_weeks.week_start_date, missed_weeks.fetch_number
@@ -240,7 +248,8 @@ week_closes as (
 
     select
         {{ week_start('calendar_date') }} as week_start_date,
-        max(closes_at) as closes_at
+        max(closes_at) as closes_at,
+        max(calendar_date) as last_session_date
     from calendar
     where is_session
     group by {{ week_start('calendar_date') }}
@@ -272,13 +281,22 @@ versions as (
         bounded_runs.last_seen_at,
         bounded_runs.known_to,
         bounded_runs.known_to is null as is_current,
-        -- Weeks outside the calendar count as closed on Saturday.
+        -- Weeks outside the calendar count as closed on Saturday. Before the next week begins, a row that does not
+        -- reach the last session is a vendor's that lags behind, but for an instrument that had left the exchange.
         bounded_runs.last_seen_at < coalesce(
             week_closes.closes_at, {{ utc_midnight(add_days('bounded_runs.week_start_date', 5)) }}
+        )
+        or coalesce(
+            bounded_runs.last_seen_at < {{ utc_midnight(add_days('bounded_runs.week_start_date', 7)) }}
+            and bounded_runs.session_date < coalesce(week_closes.last_session_date, bounded_runs.session_date)
+            and bounded_runs.session_date < coalesce(instruments.delisted_date, week_closes.last_session_date),
+            false
         ) as is_partial_week
     from bounded_runs
     left join week_closes
         on bounded_runs.week_start_date = week_closes.week_start_date
+    left join instruments
+        on bounded_runs.instrument_id = instruments.instrument_id
     where bounded_runs.is_present
 
 )

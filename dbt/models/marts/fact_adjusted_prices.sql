@@ -42,12 +42,7 @@ bars as (
         coalesce(dates.date_key, 0) as date_key,
         coalesce(sources.source_key, {{ unknown_key() }}) as source_key,
         current_versions.close_usd * current_versions.volume_shares as dollar_volume_usd,
-        cast(current_versions.volume_shares as double) as volume,
-        -- High and low are raw; the close's own factor brings them to the adjusted basis.
-        current_versions.adjusted_close_usd
-        * (current_versions.high_usd / current_versions.close_usd) as adjusted_high_usd,
-        current_versions.adjusted_close_usd
-        * (current_versions.low_usd / current_versions.close_usd) as adjusted_low_usd
+        cast(current_versions.volume_shares as double) as volume
     from current_versions
     left join instruments
         on current_versions.instrument_key = instruments.instrument_key
@@ -61,6 +56,66 @@ bars as (
 
 ),
 
+neighbours as (
+
+    select
+        *,
+        adjusted_close_usd / close_usd as factor,
+        case
+            when {{ days_between('lag(week_start_date) over in_time', 'week_start_date') }} = 7
+                then lag(close_usd) over in_time
+        end as old_close_usd,
+        lag(adjusted_close_usd / close_usd) over in_time as old_factor
+    from bars
+    window in_time as (partition by instrument_id order by week_start_date)
+
+),
+
+-- What the factor moved by beyond the week's dividend: 4 for a split of four for one.
+splits as (
+
+    select
+        *,
+        factor / old_factor * (1 - dividend_usd / old_close_usd) as split_ratio
+    from neighbours
+
+),
+
+-- A split after the week's first session leaves a bar of two bases: its open is near the close before, as traded, and
+-- of its high and low the one that the split moves away from belongs to the days before it.
+split_weeks as (
+
+    select
+        *,
+        case
+            when split_ratio > 0 and abs(ln(split_ratio)) > ln(1.15)
+                then abs(ln(open_usd / old_close_usd)) < abs(ln(open_usd / old_close_usd * split_ratio))
+            else false
+        end as is_mixed
+    from splits
+
+),
+
+-- High and low are raw; the close's own factor brings them to the adjusted basis.
+ranges as (
+
+    select
+        *,
+        case
+            when is_mixed and split_ratio > 1 then greatest(adjusted_close_usd, high_usd * old_factor)
+            when is_mixed then greatest(adjusted_close_usd * (high_usd / close_usd), open_usd * old_factor)
+            else adjusted_close_usd * (high_usd / close_usd)
+        end as adjusted_high_usd,
+        case
+            when is_mixed and split_ratio > 1
+                then least(adjusted_close_usd * (low_usd / close_usd), open_usd * old_factor)
+            when is_mixed then least(adjusted_close_usd, low_usd * old_factor)
+            else adjusted_close_usd * (low_usd / close_usd)
+        end as adjusted_low_usd
+    from split_weeks
+
+),
+
 -- After a gap the bar before is not the week before, and a return over several weeks is no weekly return.
 returns as (
 
@@ -70,7 +125,7 @@ returns as (
             when {{ days_between('lag(week_start_date) over in_time', 'week_start_date') }} = 7
                 then adjusted_close_usd / lag(adjusted_close_usd) over in_time - 1
         end as weekly_return_ratio
-    from bars
+    from ranges
     window in_time as (partition by instrument_id order by week_start_date)
 
 ),

@@ -79,7 +79,8 @@ _OVERVIEW_MEMBERS = {
     "dividend_date": "DividendDate",
     "ex_dividend_date": "ExDividendDate",
 }
-_MISSING = frozenset({"", "None", "-", "N/A", "0000-00-00"})
+# Compared in small letters: the vendor writes classifications in capitals at times, `NONE` too.
+_MISSING = frozenset({"", "none", "-", "n/a", "0000-00-00"})
 
 
 def _request(function: str, extension: str, instrument: Instrument, **more: str) -> Request:
@@ -202,7 +203,7 @@ def parse_overview(body: bytes, request: Request) -> pl.DataFrame:
         )
     return pl.DataFrame(
         {
-            column: [None if value is None or str(value).strip() in _MISSING else str(value)]
+            column: [None if value is None or str(value).strip().lower() in _MISSING else str(value)]
             for column, value in values.items()
         },
         schema=dict.fromkeys(values, pl.String),
