@@ -7,13 +7,14 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
 import stamina
 
-from market_pipeline import layout, manifest
+from market_pipeline import layout, manifest, reference
 from market_pipeline.errors import CreateConflict, IncompleteSlice
 from market_pipeline.feed import Feed, Instrument, Outcome, Pace
 from market_pipeline.ingest import BREAKER, IngestReport, ingest
@@ -488,3 +489,14 @@ def test_a_disk_that_fails_at_any_write_loses_nothing_that_was_committed(
             assert point > 10
             return
     pytest.fail("a run of two symbols never ended")
+
+
+def test_a_symbol_that_changes_within_the_slice_is_one_instrument_in_the_outcomes(lake: Lake) -> None:
+    old = instrument("AAA")
+    new = replace(instrument("ZZZ"), instrument_id=old.instrument_id)
+    lake.api.answers["ZZZ"] = weeks(3, close=60)
+    lake.take(instruments=[old])
+    lake.take(instruments=[new])
+    assert set(lake.outcomes()) == {"AAA", "ZZZ"}
+    (row,) = reference.outcomes(lake.store, [(PROVIDER, WEEKLY)], [new]).iter_rows(named=True)
+    assert (row["symbol"], row["outcome"], row["instrument_id"]) == ("ZZZ", "fetched", old.instrument_id)

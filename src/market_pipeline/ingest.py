@@ -38,7 +38,9 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
-    """State of the slice after the run; `calls_used`, `objects_new` and `bytes_new` are this run's alone."""
+    """State of the slice after the run; `calls_used`, `objects_new`, `bytes_new` and `kept` are this run's alone.
+
+    `kept` are requests that have data and were asked again without an answer: the old data stands."""
 
     provider: str
     dataset: str
@@ -59,6 +61,7 @@ class IngestReport:
     problems: tuple[Problem, ...]
     newest_fetched_at: dt.datetime | None
     is_key_refused: bool = False
+    kept: tuple[Problem, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -158,6 +161,7 @@ class _Run:
         self._committed = None if before is None else before.entries
         self._planned: list[str] = []
         self._calls = self._objects = self._bytes = 0
+        self._kept: list[Problem] = []
 
     def knows(self, request: Request) -> bool:
         return request.name in self._entries
@@ -174,7 +178,9 @@ class _Run:
 
     def skip(self, request: Request, outcome: Outcome, reason: str) -> None:
         entry = self._entries[request.name]
-        if not entry.outcome.is_final:
+        if entry.outcome.is_final:
+            self._keep(request, outcome, reason)
+        else:
             self._entries[request.name] = replace(entry, outcome=outcome, reason=reason)
 
     def record(self, request: Request, answer: Answer) -> None:
@@ -193,11 +199,15 @@ class _Run:
             asked_at = entry.asked_at if is_same and entry.asked_at else asked_at
             self._entries[request.name] = Entry(request, Outcome.FETCHED, "", asked_at, payloads, None)
         elif entry.outcome.is_final:
-            pass
+            if not verdict.outcome.is_final:
+                self._keep(request, verdict.outcome, verdict.reason)
         else:
             self._entries[request.name] = replace(
                 entry, outcome=verdict.outcome, reason=verdict.reason, asked_at=asked_at, evidence=payload
             )
+
+    def _keep(self, request: Request, outcome: Outcome, reason: str) -> None:
+        self._kept.append(Problem(request.symbol or request.name, outcome.value, reason))
 
     def _put(self, request: Request, answer: Answer) -> Payload:
         body = answer.body or b""
@@ -246,6 +256,7 @@ class _Run:
             ),
             newest_fetched_at=max(times, default=None),
             is_key_refused=is_key_refused,
+            kept=tuple(self._kept),
         )
 
 

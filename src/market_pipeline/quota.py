@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from market_pipeline.errors import QuotaExhausted
+from market_pipeline.errors import LakeError, QuotaExhausted
 from market_pipeline.feed import Pace
 
 _TABLES = """
@@ -112,8 +112,11 @@ class Ledger:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise self._unusable(error) from error
         try:
             # `full` leaves the removal of the rollback journal unsynced: a power cut could take a booking back.
             connection.execute("pragma synchronous = extra")
@@ -122,12 +125,20 @@ class Ledger:
                 connection.execute(statement)
             yield connection
             connection.execute("commit")
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("rollback")
+            raise self._unusable(error) from error
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("rollback")
             raise
         finally:
             connection.close()
+
+    def _unusable(self, error: Exception) -> LakeError:
+        """Without the ledger nothing may be called: a call that is not booked could be one too many."""
+        return LakeError(f"The call ledger {self._path} can't be used: {error}; no call is made without it")
 
 
 def _day(moment: dt.datetime, pace: Pace) -> str:

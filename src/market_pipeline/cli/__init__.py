@@ -95,4 +95,8 @@ def main() -> None:
     except MarketPipelineError as error:
         problem(str(error))
         sys.exit(exit_code(error))
+    except OSError as error:  # a folder that is not there, a full disk, a file of somebody else's
+        where = "" if error.filename is None else f": {error.filename}"
+        problem(f"{error.strerror or error}{where}; mend that, then run the same command again")
+        sys.exit(FAILED)
     sys.exit(result if isinstance(result, int) else OK)

@@ -33,15 +33,17 @@ def run_demo(settings: Settings) -> int:
     before = _files(settings)
     with sandbox(settings) as state_url:
         clock_url = state_url.replace("/state", "/clock")
-        for moment in moments(settings.now()):
-            _set_clock(clock_url, moment)
-            pipeline = Pipeline(settings, now=lambda moment=moment: moment)  # type: ignore[misc]
-            slice_key = Grain.WEEK.floor(moment.date()).isoformat()
-            selection = runs.select(pipeline, "all", layers=("bronze", "silver"))
-            code = execute(pipeline, "demo", selection=selection, slice_key=slice_key)
-            if code != 0:
-                return code
-        _set_clock(clock_url, None)
+        try:
+            for moment in moments(settings.now()):
+                _set_clock(clock_url, moment)
+                pipeline = Pipeline(settings, now=lambda moment=moment: moment)  # type: ignore[misc]
+                slice_key = Grain.WEEK.floor(moment.date()).isoformat()
+                selection = runs.select(pipeline, "all", layers=("bronze", "silver"))
+                code = execute(pipeline, "demo", selection=selection, slice_key=slice_key)
+                if code != 0:
+                    return code
+        finally:  # a sandbox that `make dev` serves must not stay in the past
+            _set_clock(clock_url, None)
         pipeline = Pipeline(settings)
         code = execute(pipeline, "demo", selection=("gold",), slice_key=None)
     if code != 0:

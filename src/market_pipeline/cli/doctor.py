@@ -114,7 +114,8 @@ def _manifest(settings: Settings) -> Probe:
 
 
 def _gold(settings: Settings) -> Probe:
-    generation = Warehouse(settings.warehouse).current()
+    warehouse = Warehouse(settings.warehouse)
+    generation = warehouse.current() and warehouse.verify()  # every byte against its hash
     found = "nothing published" if generation is None else f"generation {generation.generation}"
     remedy = "make demo" if settings.is_demo else "market-pipeline run all"
     return Probe("gold", generation is not None, found, "a generation", remedy)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
+
+from market_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,6 +36,14 @@ def problem(text: str) -> None:
     err.print(text, markup=False)
 
 
+def unknown(what: str, name: str, known: Iterable[str]) -> ConfigurationError:
+    """The error for a name that nobody knows: the closest one, then all."""
+    names = tuple(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    return ConfigurationError(f"There is no {what} {name}{meant}; known: {', '.join(names)}")
+
+
 def data(value: Any) -> None:
     """JSON on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
@@ -51,29 +63,61 @@ def arrow(answer: pa.Table, *, form: Format, to: Path | None) -> None:
     """An Arrow table in one of the formats, to stdout or a file."""
     import polars as pl  # noqa: PLC0415 - only commands that print data pay for it
 
-    frame = pl.DataFrame(pl.from_arrow(answer))
+    if to is not None and not to.parent.is_dir():
+        raise ConfigurationError(f"There is no folder {to.parent}; make it, or choose another place for {to.name}")
+    frame = pl.DataFrame(pl.from_arrow(_printable(answer)))
     if form == "parquet":
         frame.write_parquet(to if to else sys.stdout.buffer)
         return
-    text = _text(frame, form)
+    text = _text(frame, form, is_cut=to is None and sys.stdout.isatty())
     if to is None:
         sys.stdout.write(text)
     else:
         to.write_text(text, encoding="utf-8")
 
 
-def _text(frame: Any, form: Format) -> str:
+def _printable(answer: pa.Table) -> pa.Table:
+    """The table in what Polars can hold: each name once (`a`, `a_1`), an interval as text."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    names: list[str] = []
+    for name in answer.column_names:
+        number, free = 0, name
+        while free in names:
+            number, free = number + 1, f"{name}_{number + 1}"
+        names.append(free)
+    answer = answer.rename_columns(names)
+    for position, field in enumerate(answer.schema):
+        if pa.types.is_interval(field.type):
+            spans = [None if v is None else _span(*v) for v in answer.column(position).to_pylist()]
+            answer = answer.set_column(position, field.name, pa.array(spans, pa.string()))
+    return answer
+
+
+def _span(months: int, days: int, nanoseconds: int) -> str:
+    parts = ((months, "months"), (days, "days"), (nanoseconds / 1e9, "seconds"))
+    return " ".join(f"{number:g} {unit}" for number, unit in parts if number) or "0 days"
+
+
+def _text(frame: Any, form: Format, *, is_cut: bool) -> str:
+    """The frame as text; only a person's terminal gets long cells cut."""
     import polars as pl  # noqa: PLC0415
 
     if form == "csv":
-        return str(frame.write_csv())
+        nested = [name for name, kind in frame.schema.items() if kind.is_nested() or kind == pl.Binary]
+        return str(frame.with_columns(*[_as_json(frame.get_column(name)) for name in nested]).write_csv())
     if form == "json":
-        return json.dumps(frame.to_dicts(), indent=2, default=_plain) + "\n"
+        return json.dumps(_plain_numbers(frame.to_dicts()), indent=2, default=_plain, allow_nan=False) + "\n"
+    if form == "markdown":
+        breaks = pl.col(pl.String).str.replace_all("|", r"\|", literal=True).str.replace_all(r"\r?\n", " ")
+        frame = frame.with_columns(breaks)
     with pl.Config(
         tbl_rows=-1,
         tbl_cols=-1,
         tbl_width_chars=10_000,
-        fmt_str_lengths=200,
+        fmt_str_lengths=200 if is_cut else 1_000_000,
+        fmt_table_cell_list_len=10 if is_cut else -1,
+        fmt_float="full",
         tbl_hide_dataframe_shape=True,
         tbl_hide_column_data_types=True,
         tbl_formatting="MARKDOWN" if form == "markdown" else "NOTHING",
@@ -81,5 +125,28 @@ def _text(frame: Any, form: Format) -> str:
         return f"{frame}\n"
 
 
+def _as_json(column: Any) -> Any:
+    import polars as pl  # noqa: PLC0415
+
+    cells = [
+        None if v is None else json.dumps(_plain_numbers(v), default=_plain) if column.dtype.is_nested() else _plain(v)
+        for v in column.to_list()
+    ]
+    return pl.Series(column.name, cells, dtype=pl.String)
+
+
+def _plain_numbers(value: Any) -> Any:
+    """What JSON has a word for: it has none for NaN and infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _plain_numbers(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain_numbers(item) for item in value]
+    return value
+
+
 def _plain(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
     return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from market_pipeline.cli.output import Format, arrow, data, say, table
-from market_pipeline.errors import ConfigurationError
+from market_pipeline.cli.output import Format, arrow, data, problem, say, table, unknown
+from market_pipeline.errors import ConfigurationError, LakeError
 from market_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
@@ -163,8 +163,7 @@ def export(
     present = {row["column_name"] for row in columns.to_pylist()}
     if not present:
         tables, _ = warehouse.query("select table_name from information_schema.tables order by 1")
-        known = ", ".join(row["table_name"] for row in tables.to_pylist())
-        raise ConfigurationError(f"There is no table {name}; known: {known}")
+        raise unknown("table", name, (row["table_name"] for row in tables.to_pylist()))
     where: list[str] = []
     values: list[object] = []
     if since is not None:
@@ -201,7 +200,7 @@ def quota(provider: str | None = None, *, json: bool = False) -> None:
     """
     pipeline = _pipeline()
     if provider is not None and provider not in pipeline.providers:
-        raise ConfigurationError(f"There is no provider {provider}; known: {', '.join(pipeline.providers)}")
+        raise unknown("provider", provider, pipeline.providers)
     budgets = [pipeline.budget(p) for p in pipeline.providers.values() if provider in (None, p.name)]
     if json:
         data([asdict(budget) for budget in budgets])
@@ -238,6 +237,11 @@ def quarantine(dataset: str | None = None, *, json: bool = False, limit: int = 2
     from market_pipeline import layout  # noqa: PLC0415
 
     pipeline = _pipeline()
+    known = tuple(dict.fromkeys(feed.contract for _, feed in pipeline.feeds()))
+    if dataset is not None and dataset not in known:
+        raise unknown("dataset", dataset, known)
+    if limit < 1:
+        raise ConfigurationError(f"--limit {limit} shows nothing; write 1 or more")
     keys = [key for key in pipeline.store.list("quarantine/") if key != layout.quarantine_empty()]
     frames = [pl.read_parquet(pipeline.store.url(key)) for key in keys]
     rows = pl.concat(frames) if frames else pl.DataFrame(schema={"contract": pl.String})
@@ -260,7 +264,12 @@ def quarantine(dataset: str | None = None, *, json: bool = False, limit: int = 2
 def generations(*, json: bool = False) -> None:
     """Published generations on disk, newest first; the star is what readers see."""
     warehouse = _reader()
-    current, found = warehouse.current(), warehouse.generations()
+    found = warehouse.generations()
+    try:
+        current = warehouse.current()
+    except LakeError as error:  # the list is what mends it: market-pipeline rollback GENERATION
+        current = None
+        problem(str(error))
     if json:
         data([asdict(g) | {"is_current": current is not None and g.generation == current.generation} for g in found])
         return

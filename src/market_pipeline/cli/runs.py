@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from market_pipeline.cli.output import data, err, problem, say, table
+from market_pipeline.cli.output import data, err, problem, say, table, unknown
 from market_pipeline.errors import ConfigurationError, IncompleteSlice
 from market_pipeline.settings import PREFIX, load_settings
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from market_pipeline.orchestration.runs import RunOutcome
     from market_pipeline.pipeline import Pipeline
 
-QUOTA, CHECK, KEY, UNREACHABLE = 5, 6, 4, 3
+FAILED, QUOTA, CHECK, KEY, UNREACHABLE = 1, 5, 6, 4, 3
 
 
 def run(
@@ -58,16 +58,19 @@ def run(
         return _check_gold(pipeline)
     selection = _selection(pipeline, targets)
     slice_key = _slice_key(pipeline, date)
+    if date is not None:
+        _refuse_unknown_slice(pipeline, slice_key)
     _print_bill(pipeline, selection, slice_key, refetch=refetch)
-    return execute(
-        pipeline,
-        " ".join(targets),
-        selection=selection,
-        slice_key=slice_key,
-        allow_partial=allow_partial,
-        refetch=refetch,
-        as_json=json,
-    )
+    with _market(pipeline, selection):
+        return execute(
+            pipeline,
+            " ".join(targets),
+            selection=selection,
+            slice_key=slice_key,
+            allow_partial=allow_partial,
+            refetch=refetch,
+            as_json=json,
+        )
 
 
 def backfill(
@@ -122,14 +125,15 @@ def backfill(
     if not askable:
         say("No slice of the range can be fetched; what bronze has is normalized again by: market-pipeline replay")
         return 0
-    return execute(
-        pipeline,
-        f"backfill {target}",
-        selection=selection,
-        slice_key=_slice_key(pipeline, None),
-        allow_partial=allow_partial,
-        refetch=refetch,
-    )
+    with _market(pipeline, selection):
+        return execute(
+            pipeline,
+            f"backfill {target}",
+            selection=selection,
+            slice_key=_slice_key(pipeline, None),
+            allow_partial=allow_partial,
+            refetch=refetch,
+        )
 
 
 def replay(target: str = "all", *, since: dt.date | None = None, allow_partial: bool = False) -> int:
@@ -149,6 +153,7 @@ def replay(target: str = "all", *, since: dt.date | None = None, allow_partial: 
 
     pipeline = Pipeline(load_settings())
     _prepared(pipeline)
+    _refuse_unknown_target(pipeline, target)
     selection = runs.select(pipeline, target, layers=("silver", "gold"))
     keys = sorted({key for p, f in _feeds_of(pipeline, selection) for key in pipeline.bronze_slices(p.name, f.dataset)})
     keys = [key for key in keys if since is None or key >= since.isoformat()]
@@ -175,6 +180,7 @@ def execute(
 ) -> int:
     """One Dagster run, its reports for people, `health.json`, and the exit code."""
     from market_pipeline.orchestration import runs  # noqa: PLC0415
+    from market_pipeline.orchestration.resources import redact  # noqa: PLC0415
 
     started_at = dt.datetime.now(dt.UTC)
     with _bars() as on_progress:
@@ -187,6 +193,7 @@ def execute(
             on_progress=on_progress,
         )
     code, text = _verdict(pipeline, outcome)
+    text = None if text is None else redact(text, pipeline)
     status = "success" if code == 0 else "refused" if code in (CHECK, QUOTA) else "failed"
     pipeline.record_run(target=target, started_at=started_at, status=status, exit_code=code, error=text)
     if as_json:
@@ -206,12 +213,12 @@ def _verdict(pipeline: Pipeline, outcome: RunOutcome) -> tuple[int, str | None]:
     from market_pipeline.ingest import IngestReport  # noqa: PLC0415
 
     ingests = [report for report in outcome.reports if isinstance(report, IngestReport)]
+    if any(report.is_key_refused for report in ingests):  # also when --allow-partial let the run go on
+        refused = next(report for report in ingests if report.is_key_refused)
+        setting = pipeline.providers[refused.provider].auth.setting
+        return KEY, f"{refused.provider} does not accept the key; check {setting} in .env"
     if not outcome.is_success:
         error = outcome.error
-        if any(report.is_key_refused for report in ingests):
-            refused = next(report for report in ingests if report.is_key_refused)
-            setting = pipeline.providers[refused.provider].auth.setting
-            return KEY, f"{refused.provider} does not accept the key; check {setting} in .env"
         unreachable = [
             p for r in ingests for p in r.problems if p.reason.startswith(("unreachable", "provider_unreach"))
         ]
@@ -224,9 +231,19 @@ def _verdict(pipeline: Pipeline, outcome: RunOutcome) -> tuple[int, str | None]:
     if deferred:
         when = max((r.resumes_at for r in deferred if r.resumes_at), default=None)
         left = sum(report.deferred for report in deferred)
+        is_asked = all(p.reason != "call_budget_spent" for r in deferred for p in r.problems)
+        why = "The provider asks to wait" if is_asked else "The call budget is spent"
         return QUOTA, (
-            f"The call budget is spent: {left} requests wait, and gold says so; the same command goes on "
+            f"{why}: {left} requests wait, and gold says so; the same command goes on "
             + (f"at {when:%Y-%m-%d %H:%M} UTC" if when else "later")
+        )
+    kept = [item for report in ingests for item in report.kept]
+    if kept:
+        reasons = {item.reason for item in kept}
+        code = UNREACHABLE if any(r.startswith(("unreachable", "provider_unreach")) for r in reasons) else FAILED
+        return QUOTA if "call_budget_spent" in reasons else code, (
+            f"{len(kept)} requests were asked again without an answer ({', '.join(sorted(reasons))}); what was there "
+            "is kept, the same command asks again"
         )
     return 0, None
 
@@ -238,10 +255,45 @@ def _prepared(pipeline: Pipeline) -> None:
     prepare(pipeline.settings)
 
 
+@contextmanager
+def _market(pipeline: Pipeline, selection: tuple[str, ...]) -> Iterator[None]:
+    """The demo's provider for as long as a run asks it: `make demo` ends its own, and without `make dev` none is up."""
+    from market_pipeline.cli.services import sandbox  # noqa: PLC0415
+
+    is_asked = any(key.startswith("bronze/") for key in selection)
+    if not is_asked or pipeline.settings.profile != "demo":
+        yield
+        return
+    with sandbox(pipeline.settings):
+        yield
+
+
 def _selection(pipeline: Pipeline, targets: tuple[str, ...]) -> tuple[str, ...]:
     from market_pipeline.orchestration import runs  # noqa: PLC0415
 
+    for target in targets:
+        _refuse_unknown_target(pipeline, target)
     return tuple(dict.fromkeys(key for target in targets for key in runs.select(pipeline, target)))
+
+
+def _refuse_unknown_target(pipeline: Pipeline, target: str) -> None:
+    from market_pipeline.orchestration import runs  # noqa: PLC0415
+
+    feeds = [f"{provider.name}/{feed.dataset}" for provider, feed in pipeline.feeds()]
+    known = ("all", *runs.LAYERS, *pipeline.providers, *feeds)
+    if target not in known:
+        raise unknown("target", target, known)
+
+
+def _refuse_unknown_slice(pipeline: Pipeline, slice_key: str) -> None:
+    """A slice that has not begun, or that lies before the profile's history, is nothing that could be run."""
+    from market_pipeline.orchestration.partitions import first_day  # noqa: PLC0415
+
+    first, last = first_day(pipeline.settings).isoformat(), _slice_key(pipeline, None)
+    if not first <= slice_key <= last:
+        raise ConfigurationError(
+            f"The slice {slice_key} can't be run: this profile's slices begin on {first}, and the running one on {last}"
+        )
 
 
 def _slice_key(pipeline: Pipeline, date: dt.date | None) -> str:
@@ -321,6 +373,13 @@ def _print_reports(outcome: RunOutcome) -> None:
             )
             for item in report.problems[:8]:
                 say(f"  {item.symbol}: {item.outcome} ({item.reason})")
+            for item in report.kept[:8]:
+                say(f"  {item.symbol}: kept as it was, because asking again brought nothing ({item.reason})")
+        elif isinstance(report, GoldReport) and report.tests_failed:
+            say(
+                f"gold: not published; {report.tests_failed} checks failed, {report.tests_passed} passed, "
+                f"{report.tests_warned} warned, {report.seconds:.1f} s"
+            )
         elif isinstance(report, GoldReport):
             new = "published" if report.is_new else "unchanged"
             partial = " PARTIAL" if report.is_partial else ""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
+import http.client
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -70,8 +73,15 @@ def answers(url: str, *, timeout_s: float = 1.0) -> bool:
             return True
     except urllib.error.HTTPError:
         return True
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
+
+
+def is_taken(port: int) -> bool:
+    """Whether anything listens on a loopback port, whatever it speaks."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextlib.contextmanager
@@ -115,14 +125,27 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(patience)
+            break
+    for _ in range(50):  # what the child had started gets five seconds more
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
             return
+        time.sleep(0.1)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
 def sandbox(settings: Settings) -> Iterator[str]:
     """The fictional market's address: the running sandbox, or one of our own for as long as the block lasts."""
     url = f"http://127.0.0.1:{settings.sandbox_port}/_sandbox/state"
-    if answers(url):
+    if is_taken(settings.sandbox_port):
+        if not _is_sandbox(url):
+            raise ConfigurationError(
+                f"Port {settings.sandbox_port} is taken by another program; "
+                "set MARKET_PIPELINE_SANDBOX_PORT to a free one"
+            )
         yield url
         return
     command = [sys.executable, "-m", "market_pipeline.sandbox", "--port", str(settings.sandbox_port)]
@@ -131,10 +154,19 @@ def sandbox(settings: Settings) -> Iterator[str]:
         yield url
 
 
+def _is_sandbox(url: str) -> bool:
+    """Whether our sandbox is what answers there."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own loopback address
+            return isinstance(json.load(response), dict)
+    except (OSError, ValueError, http.client.HTTPException):
+        return False
+
+
 def serve(settings: Settings) -> int:
     """Dagster and the dashboard, and the sandbox for the demo, until Ctrl-C or until one of them ends."""
     for port, name in ((settings.dagster_port, "DAGSTER"), (settings.dashboard_port, "DASHBOARD")):
-        if answers(f"http://127.0.0.1:{port}/"):
+        if is_taken(port):
             raise ConfigurationError(f"Port {port} is taken; set MARKET_PIPELINE_{name}_PORT to a free one")
     dagster = f"http://127.0.0.1:{settings.dagster_port}"
     dashboard = f"http://127.0.0.1:{settings.dashboard_port}"
@@ -144,6 +176,9 @@ def serve(settings: Settings) -> int:
         "MARKET_PIPELINE_HOME": str(settings.home),
     }
     module = "market_pipeline.orchestration.definitions"
+    # Before the first child starts: the children have sessions of their own and would outlive a closed terminal.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as stack:
         if settings.is_demo:
             stack.enter_context(sandbox(settings))
@@ -171,7 +206,6 @@ def serve(settings: Settings) -> int:
         ]
         sys.stderr.write(f"Profile {settings.profile}\nDashboard {dashboard}\nDagster   {dagster}\nCtrl-C ends them.\n")
         sys.stderr.flush()
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         with contextlib.suppress(KeyboardInterrupt):
             while all(child.process.poll() is None for child in children):
                 time.sleep(0.5)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,8 +12,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from market_pipeline.cli.output import data, say, table
-from market_pipeline.errors import ConfigurationError
+from market_pipeline.cli.output import data, say, table, unknown
 from market_pipeline.settings import PREFIX, REPOSITORY, Settings, load_settings
 
 ENV_FILE = REPOSITORY / ".env"
@@ -42,18 +43,24 @@ def init(
     known = providers.load()
     for name in [part for item in with_ for part in item.split(",")]:
         if name not in known:
-            raise ConfigurationError(f"There is no provider {name}; known: {', '.join(known)}")
+            raise unknown("provider", name, known)
         provider = known[name]
+        plan, pace = provider.default_plan, provider.plans[provider.default_plan]
         text = ENV_FILE.read_text(encoding="utf-8") if ENV_FILE.exists() else f"{PREFIX}PROFILE=live\n"
-        if f"{provider.auth.setting}=" not in text:
-            plan, pace = provider.default_plan, provider.plans[provider.default_plan]
-            _write_env(f"{text.rstrip()}\n{provider.auth.setting}=\n{provider.plan_setting}={plan}\n")
-            say(
-                f"{provider.title} unlocks {', '.join(feed.dataset for feed in provider.feeds)}. Plan {plan}: "
-                f"{pace.calls_per_day or 'no cap on'} calls a day. Get a key at {provider.auth.obtain} and put it "
-                f"behind {provider.auth.setting}= in .env"
-            )
+        for line in (f"{provider.auth.setting}=", f"{provider.plan_setting}={plan}"):
+            if not re.search(rf"^\s*(export\s+)?{line.partition('=')[0]}\s*=", text, re.MULTILINE):
+                text = f"{text.rstrip()}\n{line}\n"
+        _write_env(text)
+        say(
+            f"{provider.title} unlocks {', '.join(feed.dataset for feed in provider.feeds)}. Plan {plan}: "
+            f"{pace.calls_per_day or 'no cap on'} calls a day. Get a key at {provider.auth.obtain} and put it "
+            f"behind {provider.auth.setting}= in .env"
+        )
+    if ENV_FILE.is_file() and stat.S_IMODE(ENV_FILE.stat().st_mode) & 0o077:
+        ENV_FILE.chmod(0o600)  # a copy of .env.example is readable by everyone
     settings = load_settings()
+    if with_ and settings.profile == "demo":
+        say(f"Profile demo ignores keys; for real data write {PREFIX}PROFILE=live in .env")
     prepare(settings)
     say(f"Profile {settings.profile} is ready in {_short(settings.root)}")
 
@@ -122,6 +129,7 @@ def _described(settings: Settings) -> dict[str, object]:
         f"{PREFIX}CLOCK": settings.clock or "the machine's",
         f"{PREFIX}UNIVERSE": ",".join(settings.universe) or "all followed instruments",
         f"{PREFIX}ALERT_URL": "set" if settings.alert_url else "not set",
+        f"{PREFIX}AUTOMATION": settings.fields.automation or "on with a real key, off for sample data",
         f"{PREFIX}MAX_REJECTED_RATIO": settings.max_rejected_ratio,
         f"{PREFIX}KEEP_GENERATIONS": settings.keep_generations,
         f"{PREFIX}DAGSTER_PORT": settings.dagster_port,
