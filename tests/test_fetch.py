@@ -288,13 +288,18 @@ def test_a_later_try_succeeds(tmp_path: Path, machine: Time) -> None:
     "error", [httpx2.ConnectError, httpx2.ReadTimeout, httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.PoolTimeout]
 )
 def test_a_broken_connection_is_tried_again(tmp_path: Path, machine: Time, error: type[httpx2.TransportError]) -> None:
+    tries = []
+
     def answer(request: httpx2.Request) -> httpx2.Response:
+        tries.append(request)
         raise error(f"went wrong at {request.url}", request=request)
 
     found = ask(tmp_path, answer)
     assert found.verdict == Verdict(Outcome.FAILED, f"unreachable:{error.__name__}", is_retryable=True)
     assert found.body is None
-    assert found.calls == booked(tmp_path) == 5
+    assert len(tries) == 5
+    has_left = error is not httpx2.ConnectError  # without a connection the provider has counted nothing
+    assert found.calls == booked(tmp_path) == (5 if has_left else 0)
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -519,7 +524,7 @@ def test_a_message_is_understood_although_the_key_in_it_is_a_word_of_it(tmp_path
     body = json.dumps({"Information": f"The **{key}** API key is for demo purposes only."}).encode()
     answer = ask(tmp_path, lambda _: reply(body), key=key)
     assert (answer.verdict.reason, answer.verdict.is_key) == ("demo_key", True)
-    assert answer.is_redacted
+    assert answer.is_redacted == (key == KEY)  # `demo` is a word of ordinary text and no secret
 
 
 @pytest.mark.usefixtures("single_try")

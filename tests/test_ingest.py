@@ -55,6 +55,7 @@ class Lake:
         pace: Pace = FAST,
         key: str = KEY,
         refetch: bool = False,
+        closes_at: dt.datetime | None = None,
     ) -> IngestReport:
         """One run, and what holds after every run."""
         self.api.asked.clear()
@@ -67,6 +68,7 @@ class Lake:
                 store=self.store,
                 client=made,
                 now=lambda: self.now,
+                closes_at=closes_at,
                 refetch=refetch,
             )
         outcomes = (report.fetched, report.empty, report.not_yet, report.refused, report.failed, report.deferred)
@@ -500,3 +502,31 @@ def test_a_symbol_that_changes_within_the_slice_is_one_instrument_in_the_outcome
     assert set(lake.outcomes()) == {"AAA", "ZZZ"}
     (row,) = reference.outcomes(lake.store, [(PROVIDER, WEEKLY)], [new]).iter_rows(named=True)
     assert (row["symbol"], row["outcome"], row["instrument_id"]) == ("ZZZ", "fetched", old.instrument_id)
+
+
+def test_a_snapshot_taken_before_the_weeks_close_is_asked_for_once_more_after_it(lake: Lake) -> None:
+    closes_at = NOW + dt.timedelta(days=2)
+    lake.take(closes_at=closes_at)
+    assert lake.take(closes_at=closes_at).calls_used == 0
+    lake.now = closes_at
+    lake.api.answers = {symbol: weeks(4, close=60 + n) for n, symbol in enumerate(lake.symbols)}
+    report = lake.take(closes_at=closes_at)
+    assert (report.calls_used, report.objects_new, report.fetched) == (3, 3, 3)
+    assert all(len(entry.payloads) == 2 for entry in lake.manifest().entries)
+    assert lake.take(closes_at=closes_at).calls_used == 0
+
+
+def test_a_profile_does_not_move_with_the_week(lake: Lake) -> None:
+    assert PROVIDER.feed("overview") is not None
+    assert not PROVIDER.feed("overview").moves_until_close
+    assert WEEKLY.moves_until_close
+
+
+def test_a_provider_that_is_down_costs_none_of_the_days_calls(lake: Lake) -> None:
+    def refused() -> httpx2.Response:
+        raise httpx2.ConnectError("refused")
+
+    lake.api.answers = dict.fromkeys(lake.symbols, refused)
+    pace = Pace(calls_per_day=25, interval_s=0.0)
+    report = lake.take(pace=pace)
+    assert (report.failed, report.calls_used, report.calls_left) == (3, 0, 25)

@@ -205,7 +205,7 @@ def test_automation_runs_where_a_real_key_is(
 def test_the_schedule_asks_for_the_running_slice_in_new_york_time(profile: Profile) -> None:
     repository = build(load_settings()).get_repository_def()
     (schedule,) = repository.schedule_defs
-    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 6 * * 6", "America/New_York")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 20 * * 5", "America/New_York")
     with dg.build_schedule_context(repository_def=repository) as context:
         (request,) = schedule.evaluate_tick(context).run_requests or ()
     assert request.partition_key == WEEK

@@ -54,6 +54,15 @@ def days(end_year: int) -> pl.DataFrame:
     )
 
 
+def last_close(since: dt.date, until: dt.date) -> dt.datetime | None:
+    """When the last session of the half-open range closes (UTC), None when it has no session."""
+    import polars as pl
+
+    inside = days(until.year + 1).filter(pl.col("calendar_date").is_between(since, until, closed="left"))
+    found = inside.get_column("closes_at").max()
+    return found if isinstance(found, dt.datetime) else None
+
+
 def last_closed_session(now: dt.datetime) -> dt.date:
     """The newest session whose close is not after `now` (UTC)."""
     import polars as pl

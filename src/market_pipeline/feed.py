@@ -115,8 +115,9 @@ class Feed:
     """One endpoint: `plan` gives the requests of a slice, `classify` says what a body is, `parse` makes it a frame.
 
     A snapshot feed answers with everything it knows, so its slice is the period of fetching and a past slice can't be
-    fetched any more. `parse` gives one row per fact with the contract's column names; values may be text, the
-    contract casts them.
+    fetched any more. With `moves_until_close` its running period is in the answer and moves, so a snapshot taken before
+    the period's last session has closed is asked for again after it. `parse` gives one row per fact with the contract's
+    column names; values may be text, the contract casts them.
     """
 
     dataset: str
@@ -132,6 +133,7 @@ class Feed:
     delay: str
     adjustment: str
     licence_note: str
+    moves_until_close: bool = False
     max_bytes: int = 32 * 1024 * 1024
     priority: int = 100
 

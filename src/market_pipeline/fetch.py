@@ -39,6 +39,10 @@ BODY_SECONDS = 300.0
 DECODED_MAX = 256 * 1024 * 1024
 RATIO_MAX = 200
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+# No connection came about, so the provider can't have counted a call.
+_NEVER_LEFT = frozenset({"unreachable:ConnectError", "unreachable:ConnectTimeout"})
+# A shorter key (`demo`, say) is a word of ordinary text and no secret: replacing it would only spoil evidence.
+SECRET_LENGTH = 5
 REDACTED = b"[REDACTED]"
 
 # These repeat status lines, headers and broken chunks as they came, and a server may echo the key in any of them.
@@ -61,7 +65,7 @@ stamina.instrumentation.set_on_retry_hooks([_tell_of_retry])
 class Answer:
     """What came of one request: `body` is as received but for a redacted key, None when nothing usable arrived.
 
-    `calls` counts every try, failed ones too: all were booked. `fetched_at` is UTC.
+    `calls` counts the tries that reached the provider, failed ones too: all were booked. `fetched_at` is UTC.
     """
 
     verdict: Verdict
@@ -116,7 +120,7 @@ class Client:
         self.provider = provider
         self._base_url = base_url
         self._key = key
-        self._echo = _echo(key) if key else None
+        self._echo = _echo(key) if key and len(key) >= SECRET_LENGTH else None
         self._pace = pace
         self._ledger = ledger
         self._now = now
@@ -143,14 +147,14 @@ class Client:
 
     def fetch(self, feed: Feed, request: Request) -> Answer:
         """Ask until the answer is final or the tries are used up. Raises QuotaExhausted before an unaffordable try."""
-        calls = 0
+        calls = tries = 0
         last: Answer | None = None
 
         def wait_before_next(error: Exception) -> float | bool:
             if isinstance(error, RateLimited) and error.retry_after is not None:
                 return error.retry_after
             if isinstance(error, RateLimited | Unreachable):
-                return random.uniform(WAIT_FIRST_S, min(WAIT_MAX_S, WAIT_FIRST_S * 2**calls))  # noqa: S311 - jitter
+                return random.uniform(WAIT_FIRST_S, min(WAIT_MAX_S, WAIT_FIRST_S * 2**tries))  # noqa: S311 - jitter
             return False
 
         try:
@@ -158,8 +162,13 @@ class Client:
                 with attempt:
                     wait = self._ledger.book(self.provider.name, key_id(self._key), self._pace, now=self._now())
                     self._sleep(wait)
-                    calls += 1
-                    last = replace(self._once(feed, request), calls=calls)
+                    answer = self._once(feed, request)
+                    tries += 1
+                    if answer.verdict.reason in _NEVER_LEFT:
+                        self._ledger.give_back(self.provider.name, key_id(self._key), self._pace, now=self._now())
+                    else:
+                        calls += 1
+                    last = replace(answer, calls=calls)
                     self._raise_if_worth_a_retry(last, request)
         except (RateLimited, Unreachable):
             pass

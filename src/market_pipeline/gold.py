@@ -132,9 +132,10 @@ def build(
     profile: str,
     now: dt.datetime,
     keep: int,
+    is_rebuild: bool = False,
     allow_partial: bool = False,
 ) -> GoldReport:
-    """Build, audit and publish a generation.
+    """Build, audit and publish a generation. With the input of the present one nothing is done, unless `is_rebuild`.
 
     Raises IncompleteSlice when symbols were refused or failed and `allow_partial` is not set, CheckFailed (with the
     report) when an error-level test fails: both leave the published generation as it was.
@@ -151,7 +152,7 @@ def build(
     with warehouse.lock():
         inputs = _inputs_sha256(project.folder, store, silver_prefixes, now=now, missing=missing)
         current = _whole(warehouse)
-        if current is not None and current.inputs_sha256 == inputs:
+        if current is not None and current.inputs_sha256 == inputs and not is_rebuild:
             return GoldReport(
                 current.generation, False, current.is_partial, missing, current.tables, 0, 0, 0, (), _since(started)
             )

@@ -106,8 +106,6 @@ def collect(
             if r.is_failure or r.status == "warn"
         )
         passed, warned = gold.tests_passed, gold.tests_warned
-    elif gold is not None:
-        failed = ()  # the inputs are those of the published generation, which passed
     return Health(
         written_at=stamp(dt.datetime.now(dt.UTC)),
         as_of=stamp(now),

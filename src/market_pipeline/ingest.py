@@ -83,12 +83,15 @@ def ingest(
     store: Store,
     client: Client,
     now: Callable[[], dt.datetime],
+    closes_at: dt.datetime | None = None,
     refetch: bool = False,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> IngestReport:
     """Ask for what the slice is missing and commit what came.
 
-    With `refetch` everything is asked again; the same bytes change nothing, other bytes become a further payload.
+    `closes_at` is when the slice's last session closes: a snapshot that moves until then, taken before, is asked for
+    again after it. With `refetch` everything is asked again; the same bytes change nothing, other bytes become a
+    further payload.
     Symbols that fail are in the report, not raised. A snapshot feed's past slice that was never taken raises
     IncompleteSlice, because today's answer is not last week's.
     """
@@ -109,7 +112,7 @@ def ingest(
     is_askable = is_open or not feed.is_snapshot
     if not is_askable:  # nothing can be asked any more: the slice stays as its manifest left it
         requests = tuple(request for request in requests if run.knows(request))
-    todo = [r for r in requests if is_askable and (refetch or not run.is_final(r))]
+    todo = [r for r in requests if is_askable and (refetch or not run.is_settled(r, closes_at, now()))]
     run.expect(requests)
     is_key_refused = False
     resumes_at: dt.datetime | None = None
@@ -166,9 +169,9 @@ class _Run:
     def knows(self, request: Request) -> bool:
         return request.name in self._entries
 
-    def is_final(self, request: Request) -> bool:
+    def is_settled(self, request: Request, closes_at: dt.datetime | None, now: dt.datetime) -> bool:
         entry = self._entries.get(request.name)
-        return entry is not None and entry.outcome.is_final
+        return entry is not None and manifest.is_settled(entry, self._feed, closes_at=closes_at, now=now)
 
     def expect(self, requests: Iterable[Request]) -> None:
         """Every planned request has an entry before the first is asked: an interrupted run shows what it lacks."""

@@ -51,6 +51,16 @@ class Manifest:
     entries: tuple[Entry, ...]
 
 
+def is_settled(entry: Entry, feed: Feed, *, closes_at: dt.datetime | None, now: dt.datetime) -> bool:
+    """True when a rerun has nothing to ask: the outcome is final, and its data is not from before the close of a
+    period that moves until then. `closes_at` is when the slice's last session closes, None when it has none."""
+    if not entry.outcome.is_final:
+        return False
+    if not feed.moves_until_close or closes_at is None or now < closes_at or not entry.payloads:
+        return True
+    return entry.payloads[-1].fetched_at >= closes_at
+
+
 def read(store: Store, provider: str, dataset: str, slice_key: str) -> Manifest | None:
     """The newest manifest of a bronze slice, None when the slice was never fetched."""
     prefix = layout.bronze_slice(provider, dataset, slice_key)

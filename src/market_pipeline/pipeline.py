@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 
-from market_pipeline import contracts, gold, health, layout, providers, reference, universe
-from market_pipeline.errors import CheckFailed, ConfigurationError, KeyMissing
+from market_pipeline import calendar, contracts, gold, health, layout, providers, reference, universe
+from market_pipeline.errors import CheckFailed, ConfigurationError, KeyMissing, LakeError
 from market_pipeline.feed import Feed, Instrument, Provider
 from market_pipeline.fetch import Client
 from market_pipeline.ingest import IngestReport, ingest
@@ -62,6 +62,10 @@ class Pipeline:
                 return found, feed
         known = ", ".join(f"{p.name}/{f.dataset}" for p, f in self.feeds())
         raise ConfigurationError(f"There is no feed {provider}/{dataset}; known: {known}")
+
+    def closes_at(self, feed: Feed, part: Slice) -> dt.datetime | None:
+        """When a slice's last session closes, for the feeds to which it matters; None for the others."""
+        return calendar.last_close(part.start, part.end) if feed.moves_until_close else None
 
     def current_slice(self, feed: Feed) -> Slice:
         """The slice of the feed's grain that holds today (UTC)."""
@@ -121,6 +125,7 @@ class Pipeline:
                 store=self.store,
                 client=client,
                 now=self.now,
+                closes_at=self.closes_at(feed, part),
                 refetch=refetch,
                 on_progress=on_progress,
             )
@@ -147,6 +152,7 @@ class Pipeline:
                 silver_prefixes=("silver/", "quarantine/", "reference/"),
                 profile=self.settings.profile,
                 now=now,
+                is_rebuild=self._has_failed(),
                 keep=self.settings.keep_generations,
                 allow_partial=allow_partial,
             )
@@ -154,6 +160,14 @@ class Pipeline:
             self._gold = error.report
             raise
         return self._gold
+
+    def _has_failed(self) -> bool:
+        """Whether the last build failed its checks: then the next one is made, though its input may be published."""
+        try:
+            before = self.warehouse.health()
+        except LakeError:
+            return False
+        return before is not None and any(check.severity == "error" for check in before.failed_checks)
 
     def audit(self) -> gold.GoldReport:
         """Build gold in a private file and run every check; nothing is published."""

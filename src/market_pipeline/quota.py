@@ -1,8 +1,8 @@
 """The call budget of each provider key: persisted, shared by processes, never overspent across restarts.
 
-A call is booked, and the booking synced to disk, before it is sent, and never given back: a process killed in
-between has spent a call that was not made, never the other way round. Windows start at midnight of the plan's reset
-zone.
+A call is booked, and the booking synced to disk, before it is sent, and given back only when no connection came about:
+a process killed in between has spent a call that was not made, never the other way round. Windows start at midnight of
+the plan's reset zone.
 """
 
 from __future__ import annotations
@@ -83,6 +83,15 @@ class Ledger:
             )
             connection.execute("insert or replace into pace values (?, ?, ?)", (provider, key, start))
             return start - wall
+
+    def give_back(self, provider: str, key: str, pace: Pace, *, now: dt.datetime) -> None:
+        """Undo the newest booking of the window, for a call that provably never left this machine."""
+        newest = "select max(rowid) from call where provider = ? and key_id = ? and day = ?"
+        with self._transaction() as connection:
+            connection.execute(
+                f"delete from call where rowid = ({newest})",  # noqa: S608 - a constant
+                (provider, key, _day(now, pace)),
+            )
 
     def exhaust(self, provider: str, key: str, pace: Pace, *, now: dt.datetime) -> dt.datetime:
         """Note that the provider calls the window spent, whatever we counted; returns when it resets (UTC)."""

@@ -253,7 +253,10 @@ def _is_this_machine(host: str) -> bool:
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the environment once. `environ` replaces the process environment and `.env`, for tests."""
     if environ is None:
-        file = {k: v for k, v in dotenv_values(REPOSITORY / ".env").items() if v is not None}
+        try:
+            file = {k: v for k, v in dotenv_values(REPOSITORY / ".env").items() if v is not None}
+        except UnicodeDecodeError:
+            raise ConfigurationError(".env is not UTF-8 text; write it anew: market-pipeline init") from None
         environ = {**file, **os.environ}
     given = {
         key.removeprefix(PREFIX).lower(): value

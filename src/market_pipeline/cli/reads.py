@@ -89,15 +89,18 @@ def status(*, json: bool = False, check: bool = False) -> int:
 
 def _stale(pipeline: Pipeline, newest: dict[str, str]) -> dict[str, str]:
     """Tables whose newest session is older than the week that closed last, judged by data, never by run times."""
-    from market_pipeline.calendar import last_closed_session  # noqa: PLC0415
+    from market_pipeline.calendar import last_close, last_closed_session  # noqa: PLC0415
     from market_pipeline.partition import Grain  # noqa: PLC0415
 
-    session = last_closed_session(pipeline.now())
-    week = Grain.WEEK.floor(session)
+    now = pipeline.now()
+    week = Grain.WEEK.floor(last_closed_session(now))
+    closes_at = last_close(week, Grain.WEEK.next(week))
+    if closes_at is None or closes_at > now:
+        week -= dt.timedelta(days=7)
     return {
-        name: f"newest session {day}, the last closed one is {session}"
+        name: f"newest session {day}, older than the week of {week}, the last one that has closed"
         for name, day in newest.items()
-        if Grain.WEEK.floor(dt.date.fromisoformat(day)) < week - dt.timedelta(days=7)
+        if dt.date.fromisoformat(day) < week
     }
 
 

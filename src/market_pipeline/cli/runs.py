@@ -323,7 +323,9 @@ def _calls(pipeline: Pipeline, provider: Provider, feed: Feed, slice_key: str, *
 
     part = Slice.from_key(slice_key, grain=feed.grain)
     committed = manifest.read(pipeline.store, provider.name, feed.dataset, slice_key)
-    done = {e.request.name for e in committed.entries if e.outcome.is_final} if committed and not refetch else set()
+    entries = committed.entries if committed and not refetch else ()
+    closes_at, now = pipeline.closes_at(feed, part), pipeline.now()
+    done = {e.request.name for e in entries if manifest.is_settled(e, feed, closes_at=closes_at, now=now)}
     return sum(request.name not in done for request in expected(feed, part, pipeline.universe))
 
 

@@ -20,8 +20,9 @@ from market_pipeline.settings import Settings
 
 Feeds = Sequence[tuple[Provider, Feed]]
 
-# New York time. Vendors finish a session's data overnight; a week is taken on the morning after its last session.
-_CRON = {Grain.DAY: "0 6 * * 2-6", Grain.WEEK: "0 6 * * 6", Grain.MONTH: "0 6 1 * *"}
+# New York time. Vendors finish a session's data overnight. A week is taken on the evening of its last weekday, so that
+# a free plan has three windows (Friday, Saturday, Sunday) before the slice ends; days and months wait for the morning.
+_CRON = {Grain.DAY: "0 6 * * 2-6", Grain.WEEK: "0 20 * * 5", Grain.MONTH: "0 6 1 * *"}
 _ZONE = "America/New_York"
 _AUTOMATION_S, _RESUME_S, _REAP_S = 15, 300, 30
 

@@ -242,6 +242,7 @@ PROVIDER = Provider(
             endpoint="TIME_SERIES_WEEKLY_ADJUSTED",
             description="Weekly bars of the whole listing, with the vendor's adjusted close.",
             delay="End of day; the running week is present and moves.",
+            moves_until_close=True,
             adjustment="Open to close as traded; adjusted close for splits and dividends, anchored at the newest week.",
             licence_note=_LICENCE,
         ),
