@@ -65,6 +65,7 @@ class Readers:
                 self.faults.append(f"backwards: {generation.generation} after {newest}")
             newest = generation.generation
             self.reads += 1
+            time.sleep(0.01)  # the readers share two cores with the run that is killed
 
     @contextlib.contextmanager
     def reading(self, count: int = 2) -> Iterator[None]:
