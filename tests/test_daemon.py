@@ -23,7 +23,7 @@ from sample_profile import CLOCK, SEEDS, WEEK, Profile, make, receiving
 WEEKLY = "bronze/alpha_vantage/weekly_adjusted"
 BARS = "silver/alpha_vantage/bars_weekly_adjusted"
 MODULE = "market_pipeline.orchestration.definitions"
-DEADLINE_S = 240.0
+DEADLINE_S = 240.0  # the daemon and its code server import Dagster before they look
 pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.xdist_group("daemon")]
 
 
@@ -57,6 +57,7 @@ def daemon(profile: Profile) -> Iterator[Path]:
     """The daemon as a child in a group of its own (its code server and runs are its children); gives its log."""
     settings = load_settings()
     home = runs.instance_home(settings)
+    runs.create_instance(settings)
     log = settings.root / "daemon.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -679,3 +679,19 @@ def _hanging_run(profile: Profile, pipeline: Pipeline, *, seconds: float = 45.0)
             time.sleep(0.1)
     time.sleep(0.5)
     return process
+
+
+def test_a_new_instance_is_made_by_one_of_many_processes(tmp_path: Path) -> None:
+    """Two that migrate a new SQLite file together break it: the daemon and the web server start side by side."""
+    script = (
+        "from market_pipeline.settings import load_settings\n"
+        "from market_pipeline.orchestration import runs\n"
+        "runs.create_instance(load_settings())\n"
+        "with runs.open_instance(load_settings()) as instance:\n"
+        "    assert instance.get_runs(limit=1) == []\n"
+    )
+    environment = {**os.environ, "MARKET_PIPELINE_HOME": str(tmp_path), "MARKET_PIPELINE_PROFILE": "demo-new"}
+    made = [subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE) for _ in range(3)]
+    for process in made:
+        _, told = process.communicate(timeout=120)
+        assert process.returncode == 0, told.decode()

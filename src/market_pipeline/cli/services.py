@@ -21,7 +21,7 @@ from pathlib import Path
 
 from market_pipeline.errors import ConfigurationError, Unreachable
 from market_pipeline.orchestration.partitions import note_first_day
-from market_pipeline.orchestration.runs import instance_home
+from market_pipeline.orchestration.runs import create_instance
 from market_pipeline.partition import Grain
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import REPOSITORY, Settings
@@ -35,7 +35,7 @@ def prepare(settings: Settings) -> None:
     """Folders, empty files, Dagster's instance, and dbt's manifest when the project has changed since the last one."""
     pipeline = Pipeline(settings)
     pipeline.initialize()
-    instance_home(settings)
+    create_instance(settings)
     today = settings.now().date()
     first = today - dt.timedelta(weeks=DEMO_WEEKS) if settings.is_demo else today
     present = (key for p, f in pipeline.feeds() for key in pipeline.bronze_slices(p.name, f.dataset))

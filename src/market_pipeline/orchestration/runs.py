@@ -5,6 +5,7 @@ What does not belong here: what to run next and how it is told (`cli`), who owns
 
 from __future__ import annotations
 
+import fcntl
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping
@@ -92,6 +93,21 @@ def instance_home(settings: Settings) -> Path:
         temporary.write_text(_INSTANCE, encoding="utf-8")
         temporary.replace(file)
     return home
+
+
+def create_instance(settings: Settings) -> None:
+    """Make the instance's databases, once and by one process: two that migrate a new SQLite file together break it."""
+    home = instance_home(settings)
+    made = home / "created"
+    if made.is_file():
+        return
+    with (home / "create.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with open_instance(settings) as instance:
+            instance.get_runs(limit=1)
+            instance.all_instigator_state()
+            instance.event_log_storage.all_asset_keys()
+        made.touch()
 
 
 @contextmanager
