@@ -69,7 +69,7 @@ test: .venv/.dev ## Run every test, offline
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 .PHONY: chaos
-chaos: .venv/.dev ## The kill proofs at full length (about half an hour): KILLS=20 a phase
+chaos: .venv/.dev ## The kill proofs at full length (about an hour): KILLS=20 a phase
 	MARKET_PIPELINE_TEST_RUN_KILLS=$(or $(KILLS),20) MARKET_PIPELINE_TEST_KILLS=100 \
 		$(BIN)/python -m pytest -q -s tests -m kill
 
