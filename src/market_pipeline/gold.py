@@ -2,7 +2,8 @@
 
 The private file and dbt's process belong to one build. dbt runs as a child that ends when this process does, however
 it ends, so a killed build leaves a file that nobody reads and the next build removes. What does not belong here: what
-a published generation is (`warehouse`), the models (`dbt/`).
+a published generation is (`warehouse`), the models (`dbt/`). Over 300 lines because build, audit and publication are
+one protocol whose order is the point.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Commands that change the lake: run, backfill, replay. Each is a real Dagster run in the profile's instance."""
+"""Commands that change the lake: run, backfill, replay. Each is a real Dagster run in the profile's instance.
+
+Over 300 lines because the three share their plan, their bill, their report and the verdict that becomes an exit code.
+"""
 
 from __future__ import annotations
 
