@@ -14,7 +14,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CAPTURED = REPOSITORY.parent / "shared" / "payloads"
-OWN_VARIABLES = ("PROFILE", "HOME", "CLOCK", "UNIVERSE", "ALERT_URL", "AUTOMATION", "MAX_REJECTED_RATIO")
+OWN_VARIABLES = (
+    "PROFILE",
+    "HOME",
+    "CLOCK",
+    "UNIVERSE",
+    "ALERT_URL",
+    "AUTOMATION",
+    "MAX_REJECTED_RATIO",
+    "TRAILING_SESSIONS",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +31,11 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's keys and profile reach no test."""
     for name in OWN_VARIABLES:
         monkeypatch.delenv(f"MARKET_PIPELINE_{name}", raising=False)
-    for name in ("API_KEY", "BASE_URL", "PLAN"):
-        monkeypatch.delenv(f"ALPHA_VANTAGE_{name}", raising=False)
+    for provider in ("ALPHA_VANTAGE", "FMP", "POLYGON"):
+        for name in ("API_KEY", "BASE_URL", "PLAN"):
+            monkeypatch.delenv(f"{provider}_{name}", raising=False)
+    for name in ("URL", "WATCHLIST_QUERY", "POSITIONS_QUERY"):
+        monkeypatch.delenv(f"SQL_{name}", raising=False)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from market_pipeline import fetch
 from market_pipeline.errors import QuotaExhausted
 from market_pipeline.feed import Auth, Feed, Outcome, Pace, Request, Verdict
 from market_pipeline.fetch import REDACTED, Answer, Client
+from market_pipeline.partition import Grain, Slice
 from market_pipeline.providers.alpha_vantage import PROVIDER
 from market_pipeline.quota import Ledger
 from wire import FAST, HEADER, KEY, NOW, Parts, Wire, bar, client, csv, instrument, reply, response, weeks
@@ -38,7 +39,8 @@ WEEKLY = PROVIDER.feed("weekly_adjusted")
 OVERVIEW = PROVIDER.feed("overview")
 assert WEEKLY is not None
 assert OVERVIEW is not None
-IBM = WEEKLY.plan(instrument("IBM"))
+PART = Slice.at(NOW.date(), grain=Grain.WEEK)
+(IBM,) = WEEKLY.plan(PART, (instrument("IBM"),))
 BODY = weeks(2)
 Respond = Callable[[httpx2.Request], httpx2.Response]
 
@@ -69,7 +71,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Time:
 def ask(folder: Path, answer: Respond, *, feed: Feed = WEEKLY, key: str | None = KEY, pace: Pace = FAST) -> Answer:
     """One fetch over a function in the place of the network."""
     with client(folder, answer=answer, key=key, pace=pace) as made:
-        return made.fetch(feed, feed.plan(instrument("IBM")))
+        return made.fetch(feed, feed.plan(PART, (instrument("IBM"),))[0])
 
 
 def booked(folder: Path, *, key: str | None = KEY) -> int:
@@ -649,7 +651,7 @@ def test_retries_write_nothing_to_standard_output(
 def test_names_reach_the_server_percent_encoded(tmp_path: Path) -> None:
     hostile = "A&apikey=x#/../" + string.punctuation
     with Wire(lambda _h, _n: response(BODY)) as server, client(tmp_path, url=server.url) as made:
-        made.fetch(WEEKLY, WEEKLY.plan(instrument(hostile)))
+        made.fetch(WEEKLY, WEEKLY.plan(PART, (instrument(hostile),))[0])
     line = server.requests[0].split(b"\r\n")[0]
     assert line.startswith(b"GET /query?function=TIME_SERIES_WEEKLY_ADJUSTED&symbol=A%26apikey%3Dx%23")
     assert line.count(b"apikey=") == 1

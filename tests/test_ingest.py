@@ -24,7 +24,7 @@ from market_pipeline.providers.alpha_vantage import PROVIDER
 from market_pipeline.store import FolderStore
 from wire import FAST, KEY, NOW, Api, bar, client, csv, instrument, reply, tree, weeks
 
-WEEKLY, OVERVIEW = PROVIDER.feeds
+WEEKLY, OVERVIEW = PROVIDER.feeds[:2]
 PART = Slice.at(NOW.date(), grain=Grain.WEEK)
 FREE = Pace(calls_per_day=25, interval_s=0.0)
 DAY = dt.timedelta(days=1)

@@ -17,8 +17,11 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
+import test_ingest_pages as pages
+import test_ingest_span as spans
 from market_pipeline import layout, manifest
 from market_pipeline.feed import Outcome
 from market_pipeline.normalize import normalize
@@ -43,6 +46,8 @@ from market_pipeline.partition import Grain, Slice
 from market_pipeline.providers.alpha_vantage import PROVIDER
 from market_pipeline.store import FolderStore
 from wire import NOW, client, instrument
+import test_ingest_pages as pages
+import test_ingest_span as spans
 
 feed, part = PROVIDER.feeds[0], Slice.at(NOW.date(), grain=Grain.WEEK)
 
@@ -51,6 +56,24 @@ def fetch(folder, url, symbols, checkpoint):
     with client(folder, url=url) as made:
         report = ingest.ingest(
             PROVIDER, feed, part, [instrument(s) for s in symbols.split(",")],
+            store=FolderStore(folder / "lake"), client=made, now=lambda: NOW,
+        )
+    return 0 if report.is_complete else 7
+
+def fetch_span(folder, url, checkpoint):
+    ingest.CHECKPOINT_S = float(checkpoint)
+    with client(folder, url=url, provider=spans.ACME) as made:
+        reports = ingest.ingest_span(
+            spans.ACME, spans.FEED, spans.PARTS, [instrument(s) for s in spans.SYMBOLS],
+            store=FolderStore(folder / "lake"), client=made, now=lambda: spans.NOW,
+        )
+    return 0 if all(report.is_complete for report in reports) else 7
+
+def fetch_pages(folder, url, checkpoint):
+    ingest.CHECKPOINT_S = float(checkpoint)
+    with client(folder, url=url + "/acme", provider=pages.ACME) as made:
+        report = ingest.ingest(
+            pages.ACME, pages.FEED, pages.PART, [],
             store=FolderStore(folder / "lake"), client=made, now=lambda: NOW,
         )
     return 0 if report.is_complete else 7
@@ -69,7 +92,8 @@ for line in sys.stdin:
     if not worker:
         code = 9
         try:
-            code = {"fetch": fetch, "rewrite": rewrite}[name](Path(folder), *rest)
+            ways = {"fetch": fetch, "span": fetch_span, "pages": fetch_pages, "rewrite": rewrite}
+            code = ways[name](Path(folder), *rest)
         finally:
             os._exit(code)
     ends = time.monotonic() + float(seconds)
@@ -182,6 +206,64 @@ def test_ingest_killed_in_mid_fetch_loses_nothing_and_completes(tmp_path: Path, 
     assert all(KEY.encode() not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
+@pytest.mark.parametrize("way", ["span", "pages"])
+def test_a_killed_range_and_a_killed_chain_of_pages_go_on(tmp_path: Path, forks: Forks, way: str) -> None:
+    """Whatever a manifest named after a kill is named after the next one too, with bytes that can be read back; the run
+    that ends leaves what an undisturbed one leaves, and one more asks nothing."""
+    random_, asked = random.Random(13), 0
+
+    def slow(received: bytes, _number: int) -> Iterator[bytes]:
+        nonlocal asked
+        asked += 1
+        host = re.search(rb"Host: (\S+)", received, re.IGNORECASE)
+        assert host is not None
+        url = httpx2.URL(f"http://{host[1].decode()}{received.split(b' ')[1].decode()}")
+        body = spans.Bars().rows(url) if way == "span" else pages.Roster().page(url)
+        answer = response(body)
+        time.sleep(0.003)
+        yield answer[: len(answer) // 2]
+        time.sleep(0.003)
+        yield answer[len(answer) // 2 :]
+
+    provider, feed, parts = (
+        (spans.ACME, spans.FEED, spans.PARTS) if way == "span" else (pages.ACME, pages.FEED, [pages.PART])
+    )
+
+    def named(store: FolderStore) -> set[tuple[str, str, str]]:
+        found = set()
+        for part in parts:
+            committed = manifest.read(store, provider.name, feed.dataset, part.key)
+            prefix = layout.bronze_slice(provider.name, feed.dataset, part.key)
+            for entry in committed.entries if committed else ():
+                for payload in entry.payloads:
+                    assert store.get(layout.bronze_payload(prefix, payload.object), sha256=payload.sha256)
+                    found.add((part.key, entry.request.name, payload.sha256))
+        return found
+
+    killed = lakes = midway = 0
+    with Wire(slow) as server:
+        while killed < KILLS:
+            folder = tmp_path / f"lake-{lakes}"
+            store, known, code = FolderStore(folder / "lake"), set[tuple[str, str, str]](), -1
+            while code != 0:
+                seconds = random_.uniform(0.02, 0.4) if killed < KILLS else 60.0
+                code = forks.run(way, folder, server.url, 0.01, seconds=seconds)
+                assert code in (0, -signal.SIGKILL)
+                found = named(store)
+                assert known <= found, "a committed payload was lost"
+                midway += code != 0 and len(found) > 0
+                killed += code != 0
+                known = found
+            count = len(spans.SYMBOLS) * len(parts) if way == "span" else pages.PAGES
+            assert len(known) == count
+            before, calls = tree(store.root), asked
+            assert forks.run(way, folder, server.url, 0.01, seconds=60) == 0
+            assert asked == calls
+            assert tree(store.root) == before
+            lakes += 1
+    assert midway >= KILLS // 4, f"only {midway} of {killed} died with data and without the rest"
+
+
 def test_normalize_killed_in_mid_work_ends_in_the_same_bytes(tmp_path: Path, forks: Forks) -> None:
     random_ = random.Random(13)
     store = FolderStore(tmp_path)
@@ -196,7 +278,7 @@ def test_normalize_killed_in_mid_work_ends_in_the_same_bytes(tmp_path: Path, for
     )
     report = normalize(PROVIDER, WEEKLY, PART, store=store)
     assert report.rows_rejected == 10
-    quarantine_key = layout.quarantine_part(WEEKLY.contract, PROVIDER.name, PART.key)
+    quarantine_key = layout.quarantine_part(WEEKLY.contract, PROVIDER.name, WEEKLY.dataset, PART.key)
     whole = {key: store.get(key) for key in (report.silver_key, quarantine_key)}
     bronze = {key: store.get(key) for key in store.list("bronze/")}
     incomplete = 0

@@ -87,10 +87,11 @@ def test_hostile_providers_and_datasets_are_refused(word: str) -> None:
     for make in (
         lambda: layout.bronze_slice(word, "bars", "2026-11-16"),
         lambda: layout.bronze_slice("vendor", word, "2026-11-16"),
-        lambda: layout.silver_part(word, "vendor", "2026-11-16"),
-        lambda: layout.silver_part("bars", word, "2026-11-16"),
-        lambda: layout.quarantine_part(word, "vendor", "2026-11-16"),
-        lambda: layout.silver_empty("bars", word),
+        lambda: layout.silver_part(word, "vendor", "weekly", "2026-11-16"),
+        lambda: layout.silver_part("bars", word, "weekly", "2026-11-16"),
+        lambda: layout.silver_part("bars", "vendor", word, "2026-11-16"),
+        lambda: layout.quarantine_part(word, "vendor", "weekly", "2026-11-16"),
+        lambda: layout.silver_empty("bars", word, "weekly"),
         lambda: layout.bronze_dataset(word, "bars"),
         lambda: layout.reference(word),
     ):
@@ -102,16 +103,20 @@ def test_hostile_providers_and_datasets_are_refused(word: str) -> None:
     "key", ["", "..", "2026-11-16/../../x", "../../x", "2026-11-16\n", "latest", "2026-11-1\u0666"]
 )
 def test_hostile_slices_are_refused(key: str) -> None:
-    for make in (layout.bronze_slice, layout.silver_part, layout.quarantine_part):
+    for make in (
+        lambda: layout.bronze_slice("vendor", "weekly", key),
+        lambda: layout.silver_part("bars", "vendor", "weekly", key),
+        lambda: layout.quarantine_part("bars", "vendor", "weekly", key),
+    ):
         with pytest.raises(ConfigurationError):
-            make("bars", "vendor", key)
+            make()
 
 
 def test_manifests_are_told_apart_from_payloads() -> None:
     assert layout.manifest_seq(layout.manifest(PREFIX, 7)) == 7
     assert layout.manifest_seq(layout.bronze_object(PREFIX, "manifest-000007.json", SHA, "json")) is None
-    assert layout.slice_key_of(layout.silver_part("bars", "vendor", "2026-11-16")) == "2026-11-16"
-    assert layout.slice_key_of(layout.silver_empty("bars", "vendor")) is None
+    assert layout.slice_key_of(layout.silver_part("bars", "vendor", "weekly", "2026-11-16")) == "2026-11-16"
+    assert layout.slice_key_of(layout.silver_empty("bars", "vendor", "weekly")) is None
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import Self
 import httpx2
 
 from market_pipeline import layout, manifest
-from market_pipeline.feed import Feed, Instrument, Outcome, Pace
+from market_pipeline.feed import Feed, Instrument, Outcome, Pace, Provider
 from market_pipeline.fetch import Client
 from market_pipeline.manifest import Entry, Payload
 from market_pipeline.partition import Slice
@@ -91,10 +91,11 @@ def client(
     pace: Pace = FAST,
     now: Callable[[], dt.datetime] = lambda: NOW,
     sleep: Callable[[float], None] = lambda _seconds: None,
+    provider: Provider = PROVIDER,
 ) -> Iterator[Client]:
     """A client of ours: over real sockets, or with a function in the place of the network."""
     with Client(
-        PROVIDER,
+        provider,
         base_url=url,
         key=key,
         pace=pace,
@@ -177,7 +178,7 @@ def commit(
     prefix = layout.bronze_slice(PROVIDER.name, feed.dataset, part.key)
     entries = []
     for symbol, versions in sorted(payloads.items()):
-        request = feed.plan(instrument(symbol))
+        (request,) = feed.plan(part, (instrument(symbol),))
         kept = []
         for body, fetched_at in versions:
             sha256 = hashlib.sha256(body).hexdigest()

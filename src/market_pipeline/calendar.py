@@ -6,6 +6,7 @@ What does not belong here: which instruments were listed when (`universe`).
 from __future__ import annotations
 
 import datetime as dt
+from bisect import bisect_left, bisect_right
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,68 @@ def days(end_year: int) -> pl.DataFrame:
     )
 
 
+@lru_cache(maxsize=1)
+def _closes() -> dict[dt.date, dt.datetime]:
+    """When each session that the contracts can judge closes (UTC)."""
+    import polars as pl
+
+    sessions = days(dt.datetime.now(dt.UTC).year + 2).filter(pl.col("is_session"))
+    return dict(sessions.select("calendar_date", "closes_at").iter_rows())
+
+
+def session_dates() -> list[dt.date]:
+    """Every session from 1990 to the end of the year after next, oldest first."""
+    return list(_closes())
+
+
+@lru_cache(maxsize=1)
+def _columns() -> tuple[pl.Series, pl.Series]:
+    """Sessions and their closes as columns."""
+    import polars as pl
+
+    known = _closes()
+    return pl.Series(list(known), dtype=pl.Date), pl.Series(list(known.values()), dtype=pl.Datetime("us", "UTC"))
+
+
+def closes(session: pl.Expr) -> pl.Expr:
+    """When a session closes (UTC), null for a date that is none. A search, because a rule is evaluated for thousands
+    of small slices, and a join would build its table for each."""
+    import polars as pl
+
+    known, closes_at = _columns()
+    place = pl.lit(known).search_sorted(session)
+    return pl.when(is_session(session)).then(pl.lit(closes_at).gather(place, null_on_oob=True))
+
+
+def is_session(date: pl.Expr) -> pl.Expr:
+    """Whether the exchange opens on a date."""
+    known, _ = _columns()
+    return date.is_in(known.implode())
+
+
+def sessions(since: dt.date, until: dt.date) -> tuple[dt.date, ...]:
+    """The sessions of the half-open range, oldest first."""
+    found = session_dates()
+    return tuple(found[bisect_left(found, since) : bisect_left(found, until)])
+
+
+def session_before(day: dt.date, *, count: int = 1) -> dt.date:
+    """The session `count` sessions before a day (the day itself does not count)."""
+    found = session_dates()
+    return found[max(bisect_left(found, day) - count, 0)]
+
+
+def session_after(day: dt.date) -> dt.date:
+    """The first session after a day."""
+    found = session_dates()
+    return found[bisect_right(found, day)]
+
+
+def close_of(session: dt.date) -> dt.datetime | None:
+    """When a session closes (UTC); None for a day that is none."""
+    return _closes().get(session)
+
+
 def last_close(since: dt.date, until: dt.date) -> dt.datetime | None:
     """When the last session of the half-open range closes (UTC), None when it has no session."""
     import polars as pl
@@ -65,9 +128,6 @@ def last_close(since: dt.date, until: dt.date) -> dt.datetime | None:
 
 def last_closed_session(now: dt.datetime) -> dt.date:
     """The newest session whose close is not after `now` (UTC)."""
-    import polars as pl
-
-    closed = days(now.year + 1).filter(pl.col("closes_at") <= now).get_column("calendar_date").max()
-    if not isinstance(closed, dt.date):
-        raise ValueError(f"No session had closed by {now:%Y-%m-%d}")
-    return closed
+    day = session_before(now.date() + dt.timedelta(days=1))
+    closes_at = close_of(day)
+    return day if closes_at is not None and closes_at <= now else session_before(day)

@@ -19,14 +19,14 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import httpx2
 import stamina
 import stamina.instrumentation
 
 from market_pipeline import __version__
-from market_pipeline.errors import QuotaExhausted, RateLimited, Unreachable
+from market_pipeline.errors import PayloadChanged, QuotaExhausted, RateLimited, Unreachable
 from market_pipeline.feed import Auth, Feed, Outcome, Pace, Provider, Request, Verdict
 from market_pipeline.quota import Budget, Ledger, key_id
 
@@ -38,6 +38,7 @@ RETRY_AFTER_FAR_S = 30 * 86_400.0
 BODY_SECONDS = 300.0
 DECODED_MAX = 256 * 1024 * 1024
 RATIO_MAX = 200
+ADDRESS_MAX = 8192
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 # No connection came about, so the provider can't have counted a call.
 _NEVER_LEFT = frozenset({"unreachable:ConnectError", "unreachable:ConnectTimeout"})
@@ -93,7 +94,7 @@ class _Signed(httpx2.BaseTransport):
         if self._key and self._auth.place == "query":
             url = url.copy_set_param(self._auth.name, self._key)
         if self._key and self._auth.place == "header":
-            headers[self._auth.name] = self._key
+            headers[self._auth.name] = self._auth.prefix + self._key
         return self._inner.handle_request(
             httpx2.Request(request.method, url, headers=headers, stream=request.stream, extensions=request.extensions)
         )
@@ -182,6 +183,40 @@ class Client:
             return replace(last, resumes_at=resets_at)
         return last
 
+    def page_after(self, request: Request, address: str) -> Request:
+        """The request of the page that an answer names by its whole address. The same scheme, host, port and path as
+        the provider's own and no user, or PayloadChanged: a key must not follow an address to somebody else."""
+        here = urlsplit(self._base_url)
+        problem: str | None = None
+        try:
+            there = urlsplit(address)
+            port = there.port
+        except ValueError:
+            problem = "is no address"
+        else:
+            if len(address) > ADDRESS_MAX or not address.isascii() or not address.isprintable() or " " in address:
+                problem = "has characters or a length that no address has"
+            elif (there.scheme, there.hostname, port) != (here.scheme, here.hostname, here.port):
+                problem = "leads to another host"
+            elif "@" in there.netloc or there.fragment or "\\" in address:
+                problem = "has a user, a fragment or a backslash"
+            elif not there.path.startswith(here.path.rstrip("/") + "/") or _is_winding(there.path):
+                problem = "leaves the provider's path"
+        if problem is not None:
+            raise PayloadChanged(
+                f"The next page of {request.name} {problem}; nothing was asked there",
+                provider=self.provider.name,
+                request=request.name,
+                path="$.next_url",
+            )
+        params = tuple(
+            (name, value)
+            for name, value in parse_qsl(there.query, keep_blank_values=True)
+            if name.lower() not in (self.provider.auth.name.lower(), "apikey")
+            and (self._echo is None or not self._echo.search(value.encode()))
+        )
+        return request.next_page(there.path.removeprefix(here.path.rstrip("/")), params)
+
     def _raise_if_worth_a_retry(self, answer: Answer, request: Request) -> None:
         if not answer.verdict.is_retryable:
             return
@@ -212,11 +247,12 @@ class Client:
             )
         except _BadBody as error:
             return self._failed(f"body:{error}", status, content_type, is_retryable=str(error) != "too_large")
-        if status in _RETRIED_STATUS:
-            verdict, resumes_at = _of_status(status, retry_after, now=self._now())
-        else:
-            # Judged as received: a key may be a word of the message that tells what the body is.
-            verdict, resumes_at = feed.classify(request, status, content_type, received), None
+        # Judged as received: a key may be a word of the message that tells what the body is.
+        verdict, resumes_at = feed.classify(request, status, content_type, received), None
+        if status in _RETRIED_STATUS and not (verdict.exhausts_quota or verdict.is_key):
+            # The status says to come back, and the body may say when; a provider's word on its budget counts more.
+            asked = retry_after if verdict.retry_after_s is None else verdict.retry_after_s
+            verdict, resumes_at = _of_status(status, asked, now=self._now())
         body, is_redacted = self._redact(received)
         return Answer(verdict, body, self._now(), status, content_type, is_redacted, 1, resumes_at)
 
@@ -242,6 +278,12 @@ def _echo(key: str) -> re.Pattern[bytes]:
         forms |= {f"&#{ord(character)};", f"&#x{ord(character):x};", "+" if character == " " else character}
         characters.append(b"|".join(re.escape(form.encode()) for form in sorted(forms, key=len, reverse=True)))
     return re.compile(b"".join(b"(?:%s)" % forms for forms in characters), re.IGNORECASE)
+
+
+def _is_winding(path: str) -> bool:
+    """True for a path with dot segments or doubled slashes, encoded ones too."""
+    parts = unquote(unquote(path)).split("/")[1:]
+    return any(part in (".", "..") for part in parts) or "" in parts[:-1] or "\\" in unquote(path)
 
 
 def _of_status(status: int, retry_after: float | None, *, now: dt.datetime) -> tuple[Verdict, dt.datetime | None]:

@@ -141,7 +141,7 @@ def _rows(store: Store, prefix: str) -> dict[str, int]:
 
 def _newest_date(store: Store, feed: Feed, provider: Provider, part: Slice) -> str | None:
     """The newest session in a slice's rows; None for data that is about no session."""
-    key = layout.silver_part(feed.contract, provider.name, part.key)
+    key = layout.silver_part(feed.contract, provider.name, feed.dataset, part.key)
     if not store.exists(key):
         return None
     frame = pl.scan_parquet(store.url(key))

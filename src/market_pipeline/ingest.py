@@ -1,7 +1,9 @@
 """Provider -> bronze: bytes as received, committed by numbered manifests that are written last.
 
 A run writes a manifest when it ends and, so that a killed run costs few calls, every `CHECKPOINT_S` seconds on the way.
-What does not belong here: what a manifest says (`manifest`), how a body is asked for (`fetch`).
+An endpoint is asked in one of three ways: once per request (`ingest`), page by page (`ingest`, for a feed that has
+`follow`), or once per instrument for a range of slices (`ingest_span`). What does not belong here: what a manifest says
+(`manifest`), how a body is asked for (`fetch`). Over 300 lines because the three ways share one protocol of committing.
 """
 
 from __future__ import annotations
@@ -10,21 +12,22 @@ import datetime as dt
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from market_pipeline import layout, manifest
-from market_pipeline.errors import IncompleteSlice, QuotaExhausted
-from market_pipeline.feed import Feed, Instrument, Outcome, Provider, Request
+from market_pipeline.errors import IncompleteSlice, PayloadChanged, QuotaExhausted
+from market_pipeline.feed import Feed, Instrument, Outcome, Provider, Request, Verdict
 from market_pipeline.fetch import Answer, Client
 from market_pipeline.manifest import Entry, Payload
-from market_pipeline.partition import Slice
+from market_pipeline.partition import Grain, Slice
 from market_pipeline.store import Store
 from market_pipeline.universe import expected
 
 CHECKPOINT_S = 2.0
-# After so many requests in a row without any answer the rest of the slice is not asked: each costs minutes of retries.
+# After so many requests in a row without any answer the rest is not asked: each costs minutes of retries.
 BREAKER = 2
+PAGES_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class Problem:
 class IngestReport:
     """State of the slice after the run; `calls_used`, `objects_new`, `bytes_new` and `kept` are this run's alone.
 
-    `kept` are requests that have data and were asked again without an answer: the old data stands."""
+    `kept` are requests that have data and were asked again without an answer: the old data stands. An answer that
+    covers several slices is counted in the one that holds its object."""
 
     provider: str
     dataset: str
@@ -74,6 +78,45 @@ class IngestReport:
         return self.refused + self.failed + self.not_yet > 0
 
 
+@dataclass
+class Brake:
+    """Why the rest of a run is not asked, shared by all its slices: a spent budget, a refused key, a silent provider,
+    or `max_calls` that somebody set."""
+
+    max_calls: int | None = None
+    stop: tuple[Outcome, str] | None = None
+    resumes_at: dt.datetime | None = None
+    is_key_refused: bool = False
+    _unanswered: int = field(default=0, init=False)
+    _calls: int = field(default=0, init=False)
+
+    def ask(self, client: Client, feed: Feed, request: Request) -> Answer | None:
+        """The answer to a request, None when it is not asked; then `stop` says why."""
+        if self.max_calls is not None and self._calls >= self.max_calls and self.stop is None:
+            self.stop = (Outcome.DEFERRED, "call_limit")
+        if self.stop is not None:
+            return None
+        try:
+            answer = client.fetch(feed, request)
+        except QuotaExhausted as error:
+            self.resumes_at, self.stop = error.resets_at, (Outcome.DEFERRED, "call_budget_spent")
+            return None
+        verdict = answer.verdict
+        self._calls += answer.calls
+        self._unanswered = self._unanswered + 1 if verdict.reason.startswith("unreachable") else 0
+        if verdict.is_key:
+            self.is_key_refused, self.stop = True, (Outcome.REFUSED, "key_refused")
+        elif verdict.outcome is Outcome.DEFERRED:
+            self.resumes_at = answer.resumes_at or client.budget().resets_at
+            self.stop = (
+                Outcome.DEFERRED,
+                "call_budget_spent" if verdict.exhausts_quota else "provider_asked_to_wait",
+            )
+        elif self._unanswered >= BREAKER:
+            self.stop = (Outcome.FAILED, "provider_unreachable")
+        return answer
+
+
 def ingest(
     provider: Provider,
     feed: Feed,
@@ -83,20 +126,22 @@ def ingest(
     store: Store,
     client: Client,
     now: Callable[[], dt.datetime],
+    is_current: bool | None = None,
     closes_at: dt.datetime | None = None,
     refetch: bool = False,
+    brake: Brake | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> IngestReport:
     """Ask for what the slice is missing and commit what came.
 
-    `closes_at` is when the slice's last session closes: a snapshot that moves until then, taken before, is asked for
-    again after it. With `refetch` everything is asked again; the same bytes change nothing, other bytes become a
-    further payload.
+    `is_current` says that the slice is the one that a snapshot taken now belongs to; None means that it holds today
+    (UTC). `closes_at` is the instant up to which the slice moves: what was taken before is asked for again after it.
+    With `refetch` everything is asked again; the same bytes change nothing, other bytes become a further payload.
     Symbols that fail are in the report, not raised. A snapshot feed's past slice that was never taken raises
     IncompleteSlice, because today's answer is not last week's.
     """
     before = manifest.read(store, provider.name, feed.dataset, part.key)
-    is_open = part.start <= now().date() < part.end
+    is_open = part.start <= now().date() < part.end if is_current is None else is_current
     if now().date() < part.start:
         raise IncompleteSlice(
             f"{provider.name}/{feed.dataset} {part.key} has not begun; come back on {part.start}", report=None
@@ -104,50 +149,193 @@ def ingest(
     if feed.is_snapshot and not is_open and before is None:
         raise IncompleteSlice(
             f"{provider.name}/{feed.dataset} answers with its present state only, and no snapshot of {part.key} was "
-            "taken that week; ask for the current week",
+            f"taken that {feed.grain}; ask for the current {feed.grain}",
             report=None,
         )
+    brake = brake or Brake()
     run = _Run(provider, feed, part, store, before)
     requests = expected(feed, part, instruments)
     is_askable = is_open or not feed.is_snapshot
     if not is_askable:  # nothing can be asked any more: the slice stays as its manifest left it
         requests = tuple(request for request in requests if run.knows(request))
-    todo = [r for r in requests if is_askable and (refetch or not run.is_settled(r, closes_at, now()))]
     run.expect(requests)
-    is_key_refused = False
-    resumes_at: dt.datetime | None = None
-    unanswered = 0
-    stop: tuple[Outcome, str] | None = None  # why the rest of the slice is not asked
-    committed_at = time.monotonic()
-    for done, request in enumerate(todo):
-        on_progress(done, len(todo))
-        if stop is not None:
-            run.skip(request, *stop)
-            continue
-        try:
-            answer = client.fetch(feed, request)
-        except QuotaExhausted as error:
-            resumes_at, stop = error.resets_at, (Outcome.DEFERRED, "call_budget_spent")
-            run.skip(request, *stop)
-            continue
-        run.record(request, answer)
-        verdict = answer.verdict
-        unanswered = unanswered + 1 if verdict.reason.startswith("unreachable") else 0
-        if verdict.is_key:
-            is_key_refused, stop = True, (Outcome.REFUSED, "key_refused")
-        elif verdict.outcome is Outcome.DEFERRED:
-            resumes_at = answer.resumes_at or client.budget().resets_at
-            stop = (Outcome.DEFERRED, "call_budget_spent" if verdict.exhausts_quota else "provider_asked_to_wait")
-        elif unanswered >= BREAKER:
-            stop = (Outcome.FAILED, "provider_unreachable")
-        if time.monotonic() - committed_at >= CHECKPOINT_S:
-            run.commit(now())
-            committed_at = time.monotonic()
+    checkpoint = _Checkpoint([run], now)
+
+    def is_settled(request: Request) -> bool:
+        return not is_askable or (not refetch and run.is_settled(request, closes_at, now()))
+
+    def ask(request: Request) -> bytes | None:
+        """Ask, commit now and then, and give the body of an answer with data."""
+        answer = brake.ask(client, feed, request)
+        if answer is None and brake.stop is not None:
+            run.skip(request, *brake.stop)
+            return None
+        if answer is None:
+            raise AssertionError("a request that is not asked has a reason")
+        answer = _judged(feed, request, answer)
+        run.record(request, answer, run.put(request, answer))
+        checkpoint.tick()
+        return answer.body if answer.verdict.outcome is Outcome.FETCHED else None
+
+    if feed.follow is None:
+        todo = [request for request in requests if not is_settled(request)]
+        for done, request in enumerate(todo):
+            on_progress(done, len(todo))
+            ask(request)
+    else:
+        todo = list(requests)
+        for request in requests:
+            if is_askable:
+                _follow(run, feed, client, request, ask=ask, is_settled=is_settled, on_page=on_progress)
     on_progress(len(todo), len(todo))
     run.commit(now())
-    if resumes_at is None and is_askable and run.has_deferred():
-        resumes_at = client.budget().resets_at
-    return run.report(client.budget().left, resumes_at, is_key_refused=is_key_refused)
+    if brake.resumes_at is None and is_askable and run.has_deferred():
+        brake.resumes_at = client.budget().resets_at
+    resumes_at = brake.resumes_at if run.has_deferred() else None
+    return run.report(client.budget().left, resumes_at, is_key_refused=brake.is_key_refused)
+
+
+def ingest_span(
+    provider: Provider,
+    feed: Feed,
+    parts: Sequence[Slice],
+    instruments: Iterable[Instrument],
+    *,
+    store: Store,
+    client: Client,
+    now: Callable[[], dt.datetime],
+    refetch: Collection[Slice] = (),
+    brake: Brake | None = None,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> tuple[IngestReport, ...]:
+    """Ask once per instrument for the range of slices that it lacks; every slice's manifest names the answer.
+
+    `parts` are in order. Those in `refetch` are asked again. The bytes are stored once, in the range's last slice.
+    """
+    brake = brake or Brake()
+    members = tuple(instruments)
+    runs = {
+        part: _Run(provider, feed, part, store, manifest.read(store, provider.name, feed.dataset, part.key))
+        for part in parts
+    }
+    lacking: dict[str, list[Slice]] = {}
+    asked: dict[str, Instrument] = {}
+    for part, run in runs.items():
+        listed = {request.name: request for request in expected(feed, part, members)}
+        run.expect(listed.values())
+        for name, request in listed.items():
+            if part in refetch or not run.is_settled(request, None, now()):
+                lacking.setdefault(name, []).append(part)
+                asked[name] = next(i for i in members if i.instrument_id == request.instrument_id)
+    ranges = [
+        (asked[name], wanted[start : start + feed.span_slices])
+        for name, wanted in sorted(lacking.items())
+        for start in range(0, len(wanted), feed.span_slices)
+    ]
+    # A checkpoint writes a manifest per slice, so the more slices, the rarer.
+    checkpoint = _Checkpoint(list(runs.values()), now, seconds=CHECKPOINT_S * max(1.0, len(parts) / 10))
+    for done, (instrument, wanted) in enumerate(ranges):
+        on_progress(done, len(ranges))
+        (request,) = feed.plan(Slice(wanted[0].start, wanted[-1].end), (instrument,))
+        answer = brake.ask(client, feed, request)
+        home = runs[wanted[-1]]
+        key = None if answer is None else home.put(request, answer)
+        for part in wanted:
+            if answer is not None:
+                runs[part].record(request, answer, key, is_home=part == wanted[-1])
+            elif brake.stop is not None:
+                runs[part].skip(request, *brake.stop)
+        checkpoint.tick()
+    on_progress(len(ranges), len(ranges))
+    reports = []
+    for run in runs.values():
+        run.commit(now())
+        resumes_at = (brake.resumes_at or client.budget().resets_at) if run.has_deferred() else None
+        reports.append(run.report(client.budget().left, resumes_at, is_key_refused=brake.is_key_refused))
+    return tuple(reports)
+
+
+def _judged(feed: Feed, request: Request, answer: Answer) -> Answer:
+    """A session on which no instrument of the whole market traded is one that the provider has not published yet."""
+    if answer.verdict.outcome is Outcome.EMPTY and feed.grain is Grain.SESSION and request.instrument_id is None:
+        return replace(answer, verdict=Verdict(Outcome.NOT_YET, answer.verdict.reason))
+    return answer
+
+
+def _follow(
+    run: _Run,
+    feed: Feed,
+    client: Client,
+    first: Request,
+    *,
+    ask: Callable[[Request], bytes | None],
+    is_settled: Callable[[Request], bool],
+    on_page: Callable[[int, int], None],
+) -> None:
+    """All pages of one answer. Stored pages are not asked again; when a page after a stored one is refused (a cursor
+    lives for a while only), the answer is asked anew from its first page."""
+    is_anew = False
+    while True:
+        is_stored, request, seen = False, first, set[tuple[str, tuple[tuple[str, str], ...]]]()
+        while True:
+            before_is_stored, is_stored = is_stored, not is_anew and is_settled(request)
+            body = run.stored(request) if is_stored else ask(request)
+            if body is None:
+                break
+            seen.add((request.path, request.params))
+            on_page(request.page or 1, (request.page or 1) + 1)
+            following = _next(run, feed, client, request, body, seen=seen)
+            if following is None:
+                return
+            request = following
+        if not before_is_stored or is_anew or not run.is_refused_page(request):
+            return
+        is_anew = True
+
+
+def _next(
+    run: _Run,
+    feed: Feed,
+    client: Client,
+    request: Request,
+    body: bytes,
+    *,
+    seen: Collection[tuple[str, tuple[tuple[str, str], ...]]],
+) -> Request | None:
+    """The request of the page after a body, None after the last one. A page that can't be asked for is an entry of its
+    own, so that the slice shows what it lacks."""
+    address = None if feed.follow is None else feed.follow(request, body)
+    if address is None:
+        return None
+    try:
+        following, reason = client.page_after(request, address), ""
+    except PayloadChanged:
+        following, reason = request.next_page(request.path, ()), "foreign_next_page"
+    if (following.path, following.params) in seen:
+        reason = "repeated_next_page"
+    elif (following.page or 0) > PAGES_MAX:
+        reason = "too_many_pages"
+    run.expect([following])
+    if reason:
+        run.skip(following, Outcome.FAILED, reason)
+        return None
+    return following
+
+
+class _Checkpoint:
+    """Commits runs every so many seconds of work."""
+
+    def __init__(self, runs: Iterable[_Run], now: Callable[[], dt.datetime], *, seconds: float | None = None) -> None:
+        self._runs, self._now = tuple(runs), now
+        self._seconds = seconds
+        self._committed_at = time.monotonic()
+
+    def tick(self) -> None:
+        """Commit when it is time."""
+        if time.monotonic() - self._committed_at >= (CHECKPOINT_S if self._seconds is None else self._seconds):
+            for run in self._runs:
+                run.commit(self._now())
+            self._committed_at = time.monotonic()
 
 
 class _Run:
@@ -162,7 +350,7 @@ class _Run:
         self._key = None if before is None else before.key
         self._entries = {} if before is None else {entry.request.name: entry for entry in before.entries}
         self._committed = None if before is None else before.entries
-        self._planned: list[str] = []
+        self._planned: set[str] = set()
         self._calls = self._objects = self._bytes = 0
         self._kept: list[Problem] = []
 
@@ -171,13 +359,32 @@ class _Run:
 
     def is_settled(self, request: Request, closes_at: dt.datetime | None, now: dt.datetime) -> bool:
         entry = self._entries.get(request.name)
+        if entry is not None and self._feed.query_setting is not None and entry.request.params != request.params:
+            return False  # a database was asked another query
         return entry is not None and manifest.is_settled(entry, self._feed, closes_at=closes_at, now=now)
 
+    def is_refused_page(self, request: Request) -> bool:
+        """True when a page got an answer, and one that asking again would not mend."""
+        entry = self._entries[request.name]
+        return (
+            entry.outcome in (Outcome.FAILED, Outcome.REFUSED) and entry.reason.startswith("http_4")
+        ) or entry.reason.startswith("cursor")
+
+    def stored(self, request: Request) -> bytes | None:
+        """The newest stored answer with data to a request."""
+        payloads = self._entries[request.name].payloads
+        if not payloads:
+            return None
+        return self._store.get(layout.bronze_payload(self._prefix, payloads[-1].object), sha256=payloads[-1].sha256)
+
     def expect(self, requests: Iterable[Request]) -> None:
-        """Every planned request has an entry before the first is asked: an interrupted run shows what it lacks."""
-        self._planned = sorted(request.name for request in requests)
+        """Every planned request has an entry before the first is asked: an interrupted run shows what it lacks. Pages
+        that an earlier run found are planned too."""
         for request in requests:
+            self._planned.add(request.name)
             self._entries.setdefault(request.name, Entry(request, Outcome.DEFERRED, "not_asked"))
+            if request.page == 1:
+                self._planned.update(n for n, e in self._entries.items() if e.request.chain == request.chain)
 
     def skip(self, request: Request, outcome: Outcome, reason: str) -> None:
         entry = self._entries[request.name]
@@ -186,11 +393,23 @@ class _Run:
         else:
             self._entries[request.name] = replace(entry, outcome=outcome, reason=reason)
 
-    def record(self, request: Request, answer: Answer) -> None:
-        """Keep the bytes, then the outcome. An answer without data never replaces one that had some."""
-        self._calls += answer.calls
+    def put(self, request: Request, answer: Answer) -> str | None:
+        """Keep the bytes of an answer and return their key, None when there are none."""
+        if answer.body is None:
+            return None
+        sha256 = hashlib.sha256(answer.body).hexdigest()
+        extension = request.extension if answer.verdict.outcome is Outcome.FETCHED else _extension(answer.body)
+        key = layout.bronze_object(self._prefix, request.name, sha256, extension)
+        if self._store.create(key, answer.body):
+            self._objects += 1
+            self._bytes += len(answer.body)
+        return key
+
+    def record(self, request: Request, answer: Answer, key: str | None, *, is_home: bool = True) -> None:
+        """Note the outcome, with the stored bytes. An answer without data never replaces one that had some."""
+        self._calls += answer.calls if is_home else 0
         entry, verdict = self._entries[request.name], answer.verdict
-        payload = None if answer.body is None else self._put(request, answer)
+        payload = None if key is None else self._payload(request, answer, key)
         asked_at = answer.fetched_at
         if verdict.outcome is Outcome.FETCHED and payload is not None:
             if entry.payloads and payload.fetched_at <= entry.payloads[-1].fetched_at:
@@ -200,28 +419,31 @@ class _Run:
             is_same = bool(entry.payloads) and entry.payloads[-1].sha256 == payload.sha256
             payloads = entry.payloads if is_same else (*entry.payloads, payload)
             asked_at = entry.asked_at if is_same and entry.asked_at else asked_at
+            request = entry.request if is_same else request
             self._entries[request.name] = Entry(request, Outcome.FETCHED, "", asked_at, payloads, None)
         elif entry.outcome.is_final:
             if not verdict.outcome.is_final:
                 self._keep(request, verdict.outcome, verdict.reason)
         else:
             self._entries[request.name] = replace(
-                entry, outcome=verdict.outcome, reason=verdict.reason, asked_at=asked_at, evidence=payload
+                entry,
+                request=request,
+                outcome=verdict.outcome,
+                reason=verdict.reason,
+                asked_at=asked_at,
+                evidence=payload,
             )
 
     def _keep(self, request: Request, outcome: Outcome, reason: str) -> None:
         self._kept.append(Problem(request.symbol or request.name, outcome.value, reason))
 
-    def _put(self, request: Request, answer: Answer) -> Payload:
+    def _payload(self, request: Request, answer: Answer, key: str) -> Payload:
         body = answer.body or b""
+        name = layout.payload_name(self._prefix, key)
         sha256 = hashlib.sha256(body).hexdigest()
-        extension = request.extension if answer.verdict.outcome is Outcome.FETCHED else _extension(body)
-        key = layout.bronze_object(self._prefix, request.name, sha256, extension)
-        if self._store.create(key, body):
-            self._objects += 1
-            self._bytes += len(body)
-        name = key.removeprefix(self._prefix)
-        return Payload(name, sha256, len(body), answer.fetched_at, answer.is_redacted)
+        return Payload(
+            name, sha256, len(body), answer.fetched_at, answer.is_redacted, since=request.since, until=request.until
+        )
 
     def commit(self, now: dt.datetime) -> None:
         entries = tuple(self._entries[name] for name in sorted(self._entries))
@@ -236,8 +458,11 @@ class _Run:
     def has_deferred(self) -> bool:
         return any(self._entries[name].outcome is Outcome.DEFERRED for name in self._planned)
 
+    def _planned_entries(self) -> Iterator[Entry]:
+        yield from (self._entries[name] for name in sorted(self._planned))
+
     def report(self, calls_left: int | None, resumes_at: dt.datetime | None, *, is_key_refused: bool) -> IngestReport:
-        entries = [self._entries[name] for name in self._planned]
+        entries = list(self._planned_entries())
         count = Counter(entry.outcome for entry in entries)
         times = [payload.fetched_at for entry in entries for payload in entry.payloads]
         return IngestReport(

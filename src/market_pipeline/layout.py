@@ -2,8 +2,8 @@
 
 Bronze:      bronze/<provider>/<dataset>/slice=<key>/<name>.<sha256>.<ext>   bytes as received, create-only
              bronze/<provider>/<dataset>/slice=<key>/manifest-<seq>.json     the commit, create-only, written last
-Silver:      silver/<dataset>/provider=<provider>/slice=<key>/part.parquet   replaced whole
-Quarantine:  quarantine/<dataset>/provider=<provider>/slice=<key>/part.parquet
+Silver:      silver/<contract>/provider=<provider>/dataset=<dataset>/slice=<key>/part.parquet   replaced whole
+Quarantine:  quarantine/<contract>/provider=<provider>/dataset=<dataset>/slice=<key>/part.parquet
 Reference:   reference/<name>.parquet                                        generated for gold: calendar, universe
 
 A path never carries a fact that the file lacks, so readers set `hive_partitioning=false`.
@@ -76,24 +76,36 @@ def slice_key_of(key: str) -> str | None:
     return match[1] if match else None
 
 
-def silver_dataset(dataset: str, provider: str) -> str:
-    """Prefix of one silver dataset of one provider."""
-    return f"silver/{_word(dataset)}/provider={_word(provider)}/"
+def bronze_payload(prefix: str, name: str) -> str:
+    """Key of a payload as a manifest in the slice `prefix` names it: an object of the same slice, or of another one of
+    the feed (`slice=<key>/<object>`) when one answer covers several."""
+    return f"{prefix.rpartition('slice=')[0]}{name}" if "/" in name else f"{prefix}{name}"
 
 
-def silver_part(dataset: str, provider: str, slice_key: str) -> str:
+def payload_name(prefix: str, key: str) -> str:
+    """Inverse of `bronze_payload`: how a manifest in the slice `prefix` names the object `key` of the same feed."""
+    return key.removeprefix(prefix).removeprefix(prefix.rpartition("slice=")[0])
+
+
+def silver_dataset(contract: str, provider: str, dataset: str) -> str:
+    """Prefix of the silver of one feed."""
+    return f"silver/{_word(contract)}/provider={_word(provider)}/dataset={_word(dataset)}/"
+
+
+def silver_part(contract: str, provider: str, dataset: str, slice_key: str) -> str:
     """Key of one silver slice."""
-    return f"{silver_dataset(dataset, provider)}slice={_slice(slice_key)}/part.parquet"
+    return f"{silver_dataset(contract, provider, dataset)}slice={_slice(slice_key)}/part.parquet"
 
 
-def silver_empty(dataset: str, provider: str) -> str:
-    """Key of the file without rows that gives a dataset its columns before its first slice."""
-    return f"{silver_dataset(dataset, provider)}empty.parquet"
+def silver_empty(contract: str, provider: str, dataset: str) -> str:
+    """Key of the file without rows that gives a feed its columns before its first slice."""
+    return f"{silver_dataset(contract, provider, dataset)}empty.parquet"
 
 
-def quarantine_part(dataset: str, provider: str, slice_key: str) -> str:
+def quarantine_part(contract: str, provider: str, dataset: str, slice_key: str) -> str:
     """Key of the rejected rows of one silver slice."""
-    return f"quarantine/{_word(dataset)}/provider={_word(provider)}/slice={_slice(slice_key)}/part.parquet"
+    folder = silver_dataset(contract, provider, dataset).removeprefix("silver/")
+    return f"quarantine/{folder}slice={_slice(slice_key)}/part.parquet"
 
 
 def quarantine_empty() -> str:

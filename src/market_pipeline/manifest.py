@@ -20,13 +20,16 @@ from market_pipeline.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """One object of bronze; `fetched_at` is UTC."""
+    """One object of bronze; `fetched_at` is UTC. `object` is its name in the slice, or `slice=<key>/<name>` when it
+    lies in another slice of the feed because one answer covers several: those from `since` to before `until`."""
 
     object: str
     sha256: str
     bytes: int
     fetched_at: dt.datetime
     redacted: bool = False
+    since: dt.date | None = None
+    until: dt.date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +55,15 @@ class Manifest:
 
 
 def is_settled(entry: Entry, feed: Feed, *, closes_at: dt.datetime | None, now: dt.datetime) -> bool:
-    """True when a rerun has nothing to ask: the outcome is final, and its data is not from before the close of a
-    period that moves until then. `closes_at` is when the slice's last session closes, None when it has none."""
+    """True when a rerun has nothing to ask: the outcome is final, and not from before the instant up to which the
+    slice moves. `closes_at` is that instant: the close of the slice's last session or, for a feed that is revised, of
+    the last session so far; None when it has none."""
     if not entry.outcome.is_final:
         return False
-    if not feed.moves_until_close or closes_at is None or now < closes_at or not entry.payloads:
+    if not (feed.moves_until_close or feed.is_revised) or closes_at is None or now < closes_at:
         return True
-    return entry.payloads[-1].fetched_at >= closes_at
+    asked_at = entry.payloads[-1].fetched_at if entry.payloads else entry.asked_at
+    return asked_at is not None and asked_at >= closes_at
 
 
 def read(store: Store, provider: str, dataset: str, slice_key: str) -> Manifest | None:
@@ -106,7 +111,14 @@ def write(
 def _entry(item: dict[str, Any]) -> Entry:
     request = item["request"]
     return Entry(
-        request=Request(**{**request, "params": tuple((k, v) for k, v in request["params"])}),
+        request=Request(
+            **{
+                **request,
+                "params": tuple((k, v) for k, v in request["params"]),
+                "since": _day(request.get("since")),
+                "until": _day(request.get("until")),
+            }
+        ),
         outcome=Outcome(item["outcome"]),
         reason=item["reason"],
         asked_at=_moment(item["asked_at"]),
@@ -117,8 +129,20 @@ def _entry(item: dict[str, Any]) -> Entry:
 
 def _payload(item: dict[str, Any]) -> Payload:
     fetched_at = dt.datetime.fromisoformat(item["fetched_at"])
-    return Payload(item["object"], item["sha256"], item["bytes"], fetched_at, item["redacted"])
+    return Payload(
+        item["object"],
+        item["sha256"],
+        item["bytes"],
+        fetched_at,
+        item["redacted"],
+        _day(item.get("since")),
+        _day(item.get("until")),
+    )
 
 
 def _moment(text: str | None) -> dt.datetime | None:
     return None if text is None else dt.datetime.fromisoformat(text)
+
+
+def _day(text: str | None) -> dt.date | None:
+    return None if text is None else dt.date.fromisoformat(text)

@@ -14,8 +14,10 @@ from market_pipeline.errors import ConfigurationError
 
 
 class Grain(StrEnum):
-    """How much time one slice covers; weeks start on Monday."""
+    """How much time one slice covers; weeks start on Monday. A session is a day on which the exchange opens: which
+    days those are is the calendar's business."""
 
+    SESSION = "session"
     DAY = "day"
     WEEK = "week"
     MONTH = "month"

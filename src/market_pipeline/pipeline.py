@@ -6,17 +6,18 @@ What does not belong here: how a run is scheduled or recorded by Dagster (`orche
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 
-from market_pipeline import calendar, contracts, gold, health, layout, providers, reference, universe
-from market_pipeline.errors import CheckFailed, ConfigurationError, KeyMissing, LakeError
+from market_pipeline import calendar, contracts, gold, health, layout, manifest, providers, reference, universe
+from market_pipeline.databases import Transport, asking
+from market_pipeline.errors import CheckFailed, ConfigurationError, IncompleteSlice, KeyMissing, LakeError
 from market_pipeline.feed import Feed, Instrument, Provider
 from market_pipeline.fetch import Client
-from market_pipeline.ingest import IngestReport, ingest
-from market_pipeline.normalize import NormalizeReport, empty_quarantine, empty_silver, normalize
-from market_pipeline.partition import Slice
+from market_pipeline.ingest import Brake, IngestReport, ingest, ingest_span
+from market_pipeline.normalize import NormalizeReport, empty_quarantine, empty_silver, normalize_slices
+from market_pipeline.partition import Grain, Slice, slices
 from market_pipeline.quota import Budget, Ledger, key_id
 from market_pipeline.settings import Settings
 from market_pipeline.store import FolderStore, exclusive
@@ -63,13 +64,74 @@ class Pipeline:
         known = ", ".join(f"{p.name}/{f.dataset}" for p, f in self.feeds())
         raise ConfigurationError(f"There is no feed {provider}/{dataset}; known: {known}")
 
+    def active_feeds(self) -> tuple[tuple[Provider, Feed], ...]:
+        """The feeds that can be asked: their provider's key is set, and its plan includes them."""
+        return tuple((provider, feed) for provider, feed in self.feeds() if self.why_inactive(provider, feed) is None)
+
+    def why_inactive(self, provider: Provider, feed: Feed) -> ConfigurationError | None:
+        """What keeps a feed from being asked, as an error with its remedy; None for an active one."""
+        if self.settings.key(provider) is None and provider.auth.place == "url":
+            return KeyMissing(f"{provider.auth.setting} is not set; put the address of your database into .env")
+        if not self.settings.has_query(feed):
+            return ConfigurationError(
+                f"{feed.query_setting} is not set; put the query of {provider.name}/{feed.dataset} into .env, or @ and "
+                "the path of a .sql file"
+            )
+        if self.settings.key(provider) is None and provider.auth.place != "none":
+            return KeyMissing(
+                f"{provider.auth.setting} is not set; get a key at {provider.auth.obtain} and put it into .env, "
+                f"or run: market-pipeline init --with {provider.name}"
+            )
+        plan, _ = self.settings.pace(provider)
+        if feed.plans is not None and plan not in feed.plans:
+            fitting = ", ".join(name for name in provider.plans if name in feed.plans)
+            return ConfigurationError(
+                f"{provider.name}/{feed.dataset} is not part of the plan {plan}; where yours is another one, set "
+                f"{provider.plan_setting} to one of: {fitting}"
+            )
+        return None
+
     def closes_at(self, feed: Feed, part: Slice) -> dt.datetime | None:
-        """When a slice's last session closes, for the feeds to which it matters; None for the others."""
-        return calendar.last_close(part.start, part.end) if feed.moves_until_close else None
+        """The instant up to which a slice moves, None for one that doesn't: a snapshot until its last session's close,
+        a revised slice until the last close so far, as long as it is young enough to be corrected."""
+        if feed.moves_until_close:
+            return calendar.last_close(part.start, part.end)
+        if not feed.is_revised or feed.grain is Grain.SESSION:  # a session's corrections come by its window
+            return None
+        newest = calendar.last_closed_session(self.now())
+        settles = calendar.session_before(part.end)
+        for _ in range(self.settings.trailing_sessions):
+            settles = calendar.session_after(settles)
+        return calendar.close_of(min(newest, settles))
 
     def current_slice(self, feed: Feed) -> Slice:
-        """The slice of the feed's grain that holds today (UTC)."""
+        """The slice that is asked for now: the last closed session's, or the one that holds today (UTC)."""
+        if feed.grain is Grain.SESSION:
+            return Slice.at(calendar.last_closed_session(self.now()), grain=feed.grain)
         return Slice.at(self.now().date(), grain=feed.grain)
+
+    def slices(self, feed: Feed, since: dt.date, until: dt.date) -> tuple[Slice, ...]:
+        """Every slice of the feed that overlaps the half-open range of dates, oldest first."""
+        if feed.grain is Grain.SESSION:
+            return tuple(Slice.at(day, grain=feed.grain) for day in calendar.sessions(since, until))
+        return slices(since, until, grain=feed.grain)
+
+    def slice(self, feed: Feed, slice_key: str) -> Slice:
+        """The slice of a key; a date that is no session of the exchange is a ConfigurationError."""
+        part = Slice.from_key(slice_key, grain=feed.grain)
+        if feed.grain is Grain.SESSION and calendar.close_of(part.start) is None:
+            raise ConfigurationError(
+                f"{part.key} is no trading session; the ones around it are {calendar.session_before(part.start)} and "
+                f"{calendar.session_after(part.start)}"
+            )
+        return part
+
+    def window(self, feed: Feed, part: Slice) -> tuple[Slice, ...]:
+        """The slices that a run of `part` asks for: a feed that revises its sessions is asked again for the newest."""
+        if not feed.is_revised or feed.grain is not Grain.SESSION:
+            return (part,)
+        first = calendar.session_before(part.start, count=self.settings.trailing_sessions)
+        return self.slices(feed, min(first, part.start), part.end)
 
     def initialize(self) -> None:
         """Folders, and a file without rows for every dataset, so that gold can be built from an empty lake."""
@@ -77,19 +139,23 @@ class Pipeline:
             folder.mkdir(parents=True, exist_ok=True)
         self.store.sweep(older_than_s=3600.0)
         for provider, feed in self.feeds():
-            key = layout.silver_empty(feed.contract, provider.name)
+            key = layout.silver_empty(feed.contract, provider.name, feed.dataset)
             self.store.replace(key, empty_silver(feed.contract))
         self.store.replace(layout.quarantine_empty(), empty_quarantine())
 
     def client(self, provider: Provider) -> Client:
-        """An HTTP client for the provider; a missing key is a ConfigurationError that says where to get one."""
+        """A client for the provider; one of a database runs queries where others send requests."""
         key = self.settings.key(provider)
-        if key is None and provider.auth.place != "none":
-            raise KeyMissing(
-                f"{provider.auth.setting} is not set; get a key at {provider.auth.obtain} and put it into .env, "
-                f"or run: market-pipeline init --with {provider.name}"
-            )
         _, pace = self.settings.pace(provider)
+        queries = {feed.dataset: feed for feed in provider.feeds}
+        database = None
+        if provider.auth.place == "url":
+            database = Transport(
+                key or "",
+                setting=provider.auth.setting,
+                query=lambda dataset: self.settings.query(queries[dataset]),
+                environment=self.settings.child_environment(providers=self.providers),
+            )
         return Client(
             provider,
             base_url=self.settings.base_url(provider),
@@ -97,6 +163,7 @@ class Pipeline:
             pace=pace,
             ledger=self.ledger,
             now=self.now,
+            transport=database,
         )
 
     def budget(self, provider: Provider) -> Budget:
@@ -108,34 +175,101 @@ class Pipeline:
         self,
         provider_name: str,
         dataset: str,
-        slice_key: str,
+        slice_keys: Sequence[str],
         *,
+        symbols: Collection[str] = (),
         refetch: bool = False,
+        trailing: bool = False,
+        max_calls: int | None = None,
         on_progress: Callable[[int, int], None] = lambda _done, _total: None,
-    ) -> IngestReport:
-        """Provider -> bronze for one slice; one writer per slice at a time."""
+    ) -> tuple[IngestReport, ...]:
+        """Provider -> bronze for slices of one feed, oldest first; one writer per feed at a time.
+
+        `symbols` narrows the instruments to ask for (all requests about the whole market stay). With `trailing` the
+        older slices are asked again if the newest one is new: that is how corrections of a session are found. Once a
+        budget is spent, a key refused or the provider silent, the remaining slices are not asked, and say so.
+        """
         provider, feed = self.feed(provider_name, dataset)
-        part = Slice.from_key(slice_key, grain=feed.grain)
-        with self._locked(f"bronze-{provider.name}-{feed.dataset}-{part.key}"), self.client(provider) as client:
-            return ingest(
-                provider,
-                feed,
-                part,
-                self.universe,
-                store=self.store,
-                client=client,
-                now=self.now,
-                closes_at=self.closes_at(feed, part),
-                refetch=refetch,
-                on_progress=on_progress,
+        if (problem := self.why_inactive(provider, feed)) is not None:
+            raise problem
+        if feed.query_setting is not None:
+            feed = asking(feed, self.settings.query(feed))
+        parts = [self.slice(feed, key) for key in sorted(slice_keys)]
+        for part in parts:
+            self._refuse_early(feed, part)
+        members = [i for i in self.universe if not symbols or i.symbol in symbols]
+        again = set(parts) if refetch else set[Slice]()
+        if trailing and not self._is_taken(provider, feed, parts[-1]):
+            again.update(parts[:-1])
+        brake = Brake(max_calls=max_calls)
+        reports: list[IngestReport] = []
+        with ExitStack() as held:
+            held.enter_context(self._locked(f"bronze-{provider.name}-{feed.dataset}"))
+            client = held.enter_context(self.client(provider))
+            if feed.spans:
+                return ingest_span(
+                    provider,
+                    feed,
+                    parts,
+                    members,
+                    store=self.store,
+                    client=client,
+                    now=self.now,
+                    refetch=again,
+                    brake=brake,
+                    on_progress=on_progress,
+                )
+            for number, part in enumerate(parts):
+                reports.append(
+                    ingest(
+                        provider,
+                        feed,
+                        part,
+                        members,
+                        store=self.store,
+                        client=client,
+                        now=self.now,
+                        is_current=part == self.current_slice(feed),
+                        closes_at=self.closes_at(feed, part),
+                        refetch=part in again,
+                        brake=brake,
+                        on_progress=on_progress if len(parts) == 1 else lambda _done, _total: None,
+                    )
+                )
+                if len(parts) > 1:
+                    on_progress(number + 1, len(parts))
+        return tuple(reports)
+
+    def _refuse_early(self, feed: Feed, part: Slice) -> None:
+        """A session that has not closed has no bar yet, and its answer would be half a day's."""
+        closes_at = calendar.close_of(part.start) if feed.grain is Grain.SESSION else None
+        if closes_at is not None and self.now() < closes_at:
+            raise IncompleteSlice(
+                f"The session {part.key} closes at {closes_at:%Y-%m-%d %H:%M} UTC; come back after that", report=None
             )
 
-    def normalize(self, provider_name: str, dataset: str, slice_key: str) -> NormalizeReport:
-        """Bronze -> silver for one slice; one writer per slice at a time."""
+    def _is_taken(self, provider: Provider, feed: Feed, part: Slice) -> bool:
+        """Whether a slice has an answer to every request of its manifest."""
+        committed = manifest.read(self.store, provider.name, feed.dataset, part.key)
+        return committed is not None and all(entry.outcome.is_final for entry in committed.entries)
+
+    def normalize(
+        self,
+        provider_name: str,
+        dataset: str,
+        slice_keys: Sequence[str],
+        *,
+        on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> tuple[NormalizeReport, ...]:
+        """Bronze -> silver for slices of one feed; one writer per feed at a time."""
         provider, feed = self.feed(provider_name, dataset)
-        part = Slice.from_key(slice_key, grain=feed.grain)
-        with self._locked(f"silver-{provider.name}-{feed.contract}-{part.key}"):
-            return normalize(provider, feed, part, store=self.store)
+        parts = [self.slice(feed, key) for key in sorted(slice_keys)]
+        reports: list[NormalizeReport] = []
+        with self._locked(f"silver-{provider.name}-{feed.dataset}"):
+            for report in normalize_slices(provider, feed, parts, store=self.store):
+                reports.append(report)
+                on_progress(len(reports), len(parts))
+        return tuple(reports)
 
     def publish(self, *, allow_partial: bool = False) -> gold.GoldReport:
         """Silver -> gold: reference files, dbt, audit, publication."""

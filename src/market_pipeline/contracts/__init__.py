@@ -12,13 +12,24 @@ from functools import cache
 
 import dataframely as dy
 
+VOLATILE = "volatile"
+
 
 class SilverRow(dy.Schema):
-    """Where a row comes from: the columns that every silver dataset carries beside its own."""
+    """Where a row comes from: the columns that every silver dataset carries beside its own.
 
-    instrument_id = dy.String(primary_key=True, description="Hash that names the instrument through renames.")
-    symbol = dy.String(description="Spelling under which the provider was asked.")
+    A row is about what its request asked for, by `instrument_id`; in a payload of the whole market the rows name their
+    `symbol` and gold finds the instrument. The contract of a dataset says which of the two is part of its key.
+    """
+
+    instrument_id = dy.String(
+        nullable=True, description="Hash that names the instrument through renames; null where gold finds it by symbol."
+    )
+    symbol = dy.String(
+        min_length=1, description="Spelling under which the provider was asked, or which its payload names."
+    )
     provider = dy.String(description="Provider whose payload the row was read from.")
+    dataset = dy.String(description="Feed of the provider that the row came by.")
     slice_start_date = dy.Date(description="First day of the slice the row was fetched in.")
     known_at = dy.Datetime(
         primary_key=True,
@@ -54,3 +65,11 @@ def business_key(schema: type[SilverRow]) -> tuple[str, ...]:
 def own_columns(schema: type[SilverRow]) -> tuple[str, ...]:
     """The columns a provider's parser gives: all but those of `SilverRow`."""
     return tuple(column for column in schema.column_names() if column not in SilverRow.column_names())
+
+
+def version_columns(schema: type[SilverRow]) -> tuple[str, ...]:
+    """The columns whose change makes a new version of a row: not its key, and not what moves with every answer."""
+    key, columns = business_key(schema), schema.columns()
+    return tuple(
+        name for name in own_columns(schema) if name not in key and not (columns[name].metadata or {}).get(VOLATILE)
+    )

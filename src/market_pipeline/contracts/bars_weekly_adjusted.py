@@ -11,6 +11,7 @@ from market_pipeline.contracts import SilverRow
 class BarsWeeklyAdjusted(SilverRow):
     """One instrument and one week, as known from one fetch. Open to close are as traded, in USD."""
 
+    instrument_id = dy.String(primary_key=True, description="Hash that names the instrument through renames.")
     # The upper bounds stop what no exchange has seen: one such row would overflow the measures of gold.
     week_start_date = dy.Date(
         primary_key=True,

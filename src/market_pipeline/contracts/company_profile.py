@@ -14,6 +14,7 @@ def _amount(description: str) -> dy.Float64:
 class CompanyProfile(SilverRow):
     """One instrument, as known from one fetch. Money is in the profile's own `currency`."""
 
+    instrument_id = dy.String(primary_key=True, description="Hash that names the instrument through renames.")
     name = dy.String(min_length=1, description="Name of the company.")
     asset_type = dy.String(nullable=True, description="The provider's class, such as Common Stock.")
     exchange = dy.String(nullable=True, description="Listing exchange as the provider writes it.")
@@ -38,3 +39,6 @@ class CompanyProfile(SilverRow):
     shares_outstanding = dy.Int64(nullable=True, min=0, description="Shares outstanding.")
     dividend_date = dy.Date(nullable=True, description="Next or last payment date of a dividend.")
     ex_dividend_date = dy.Date(nullable=True, description="Next or last ex-dividend date.")
+    isin = dy.String(nullable=True, regex=r"^[A-Z]{2}[A-Z0-9]{9}\d$", description="International securities number.")
+    ipo_date = dy.Date(nullable=True, description="First day of trading, as the provider has it.")
+    is_actively_trading = dy.Bool(nullable=True, description="False for an instrument that is delisted or halted.")
