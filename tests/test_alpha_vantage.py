@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from market_pipeline.errors import PayloadChanged
-from market_pipeline.feed import Outcome, Verdict
+from market_pipeline.feed import Feed, Outcome, Request, Verdict
+from market_pipeline.partition import Slice
 from market_pipeline.providers.alpha_vantage import PROVIDER
+from provider_silver import Silver, silver
 from wire import HEADER, bar, csv, instrument, weeks
 
-WEEKLY, OVERVIEW = PROVIDER.feeds
+WEEKLY, OVERVIEW, DAILY = PROVIDER.feeds
 SAMPLES = Path(__file__).parent / "payloads" / "alpha_vantage"
+DAY = dt.date(2026, 11, 20)
+
+
+def asked(feed: Feed, symbol: str = "IBM", **more: object) -> Request:
+    """The one request of a feed for a symbol."""
+    (request,) = feed.plan(Slice.at(DAY, grain=feed.grain), (instrument(symbol, **more),))
+    return request
 
 
 def weekly(body: bytes, *, status: int = 200, kind: str = "application/x-download") -> Verdict:
     """Verdict on an answer to TIME_SERIES_WEEKLY_ADJUSTED for IBM."""
-    return WEEKLY.classify(WEEKLY.plan(instrument("IBM")), status, kind, body)
+    return WEEKLY.classify(asked(WEEKLY), status, kind, body)
 
 
 def overview(body: bytes, *, symbol: str = "IBM", status: int = 200, kind: str = "application/json") -> Verdict:
     """Verdict on an answer to OVERVIEW."""
-    return OVERVIEW.classify(OVERVIEW.plan(instrument(symbol)), status, kind, body)
+    return OVERVIEW.classify(asked(OVERVIEW, symbol), status, kind, body)
+
+
+def daily(body: bytes, *, status: int = 200, kind: str = "application/x-download") -> Verdict:
+    """Verdict on an answer to TIME_SERIES_DAILY_ADJUSTED for IBM."""
+    return DAILY.classify(asked(DAILY), status, kind, body)
 
 
 def message(text: str, key: str = "Information") -> bytes:
@@ -93,11 +109,13 @@ def test_messages_are_told_apart_whatever_was_asked(name: str, kind: str) -> Non
     outcome, is_retryable, is_key, exhausts = OUTCOMES[reason]
     expected = Verdict(outcome, reason, is_retryable=is_retryable, is_key=is_key, exhausts_quota=exhausts)
     assert weekly(body, kind=kind) == expected
+    assert daily(body, kind=kind) == expected
     assert overview(body, kind=kind) == expected
 
 
 F, E, D = Outcome.FAILED, Outcome.EMPTY, Outcome.FETCHED
 ROW = bar("2026-11-13").encode()
+DAILY_HEADER = b"timestamp,open,high,low,close,adjusted_close,volume,dividend_amount,split_coefficient"
 WEEKLY_BODIES: dict[str, tuple[bytes, Outcome, str]] = {
     "crlf": (csv(bar("2026-11-13")), D, ""),
     "lf": (csv(bar("2026-11-13"), end="\n"), D, ""),
@@ -164,6 +182,17 @@ def test_weekly_bodies(name: str) -> None:
     assert verdict.is_retryable == (reason in ("csv_cut_short", "json_cut_short", "html", "empty_body"))
 
 
+@pytest.mark.parametrize("name", WEEKLY_BODIES)
+def test_daily_bodies_are_judged_alike_but_for_their_header(name: str) -> None:
+    body, outcome, reason = WEEKLY_BODIES[name]
+    as_daily = body.replace(HEADER.encode(), DAILY_HEADER)
+    found = daily(as_daily)
+    assert (found.outcome, found.reason) == (outcome, reason)
+    if outcome in (D, E):
+        assert daily(body) == Verdict(F, "unknown_header")
+        assert weekly(as_daily) == Verdict(F, "unknown_header")
+
+
 @pytest.mark.parametrize("name", OVERVIEW_BODIES)
 def test_overview_bodies(name: str) -> None:
     body, outcome, reason = OVERVIEW_BODIES[name]
@@ -175,6 +204,7 @@ def test_overview_bodies(name: str) -> None:
 @pytest.mark.parametrize("status", [201, 204, 301, 400, 401, 403, 404, 500])
 def test_another_status_is_never_data(status: int) -> None:
     assert weekly(weeks(3), status=status) == Verdict(Outcome.FAILED, f"http_{status}")
+    assert daily((SAMPLES / "daily_adjusted.csv").read_bytes(), status=status) == Verdict(F, f"http_{status}")
     assert overview(b"{}", status=status) == Verdict(Outcome.FAILED, f"http_{status}")
 
 
@@ -186,12 +216,13 @@ def test_an_overview_cut_at_any_byte_is_not_data() -> None:
     assert cuts == {Outcome.FAILED}
 
 
-def test_a_series_cut_inside_a_line_is_not_data() -> None:
-    body = (SAMPLES / "weekly_adjusted.csv").read_bytes()
-    assert weekly(body) == Verdict(Outcome.FETCHED)
+@pytest.mark.parametrize(("name", "judge"), [("weekly_adjusted", weekly), ("daily_adjusted", daily)])
+def test_a_series_cut_inside_a_line_is_not_data(name: str, judge: Callable[[bytes], Verdict]) -> None:
+    body = (SAMPLES / f"{name}.csv").read_bytes()
+    assert judge(body) == Verdict(Outcome.FETCHED)
     for cut in range(len(body)):
         if not body[:cut].endswith(b"\n"):
-            assert weekly(body[:cut]).outcome is Outcome.FAILED, cut
+            assert judge(body[:cut]).outcome is Outcome.FAILED, cut
 
 
 # Captured bodies
@@ -218,9 +249,10 @@ def test_every_captured_error_is_what_its_name_says(captured: Path) -> None:
     unknown_symbol = paths.pop("200-overview-unknown-symbol")
     assert overview(unknown_symbol.read_bytes()) == Verdict(Outcome.EMPTY, "no_fundamentals")
     assert weekly(unknown_symbol.read_bytes()).outcome is Outcome.FAILED
+    assert daily(unknown_symbol.read_bytes()).outcome is Outcome.FAILED
     assert set(paths) == set(CAPTURED_ERRORS)
     for stem, path in paths.items():
-        for verdict in (weekly(path.read_bytes()), overview(path.read_bytes())):
+        for verdict in (weekly(path.read_bytes()), daily(path.read_bytes()), overview(path.read_bytes())):
             assert verdict.reason == CAPTURED_ERRORS[stem], stem
             outcome, is_retryable, is_key, exhausts = OUTCOMES[verdict.reason]
             assert (verdict.outcome, verdict.is_retryable) == (outcome, is_retryable)
@@ -237,6 +269,8 @@ def test_no_captured_body_of_another_endpoint_is_taken_for_data(captured: Path) 
         name = path.relative_to(folder).as_posix()
         if weekly(body).outcome in (Outcome.FETCHED, Outcome.EMPTY):
             taken.add(f"weekly {name}")
+        if daily(body).outcome in (Outcome.FETCHED, Outcome.EMPTY):
+            taken.add(f"daily {name}")
         taken.update(
             f"overview {name}"
             for symbol in ("IBM", "AAPL", "TSLA")
@@ -251,6 +285,7 @@ def test_no_captured_body_of_another_endpoint_is_taken_for_data(captured: Path) 
         # The monthly series has the weekly one's header: only the request tells them apart.
         "weekly other/IBM-time_series_monthly_adjusted-full.csv",
         "weekly time_series_weekly_adjusted/IBM-full-1999-2026.csv",
+        "daily time_series_daily_adjusted/IBM-compact-2026-05-15.csv",
         "overview overview/AAPL-2022-Jan-10.json",
         "overview overview/IBM-2026-05-17.json",
         "overview overview/TSLA-2022-Mar-06.json",
@@ -262,6 +297,7 @@ def test_the_captured_artificial_samples_are_refused(captured: Path) -> None:
     assert len(found) == 2
     for path in found:
         assert weekly(path.read_bytes()) == Verdict(Outcome.REFUSED, "premium_sample")
+        assert daily(path.read_bytes()) == Verdict(Outcome.REFUSED, "premium_sample")
         assert overview(path.read_bytes()) == Verdict(Outcome.REFUSED, "premium_sample")
 
 
@@ -269,7 +305,7 @@ def test_the_captured_artificial_samples_are_refused(captured: Path) -> None:
 
 
 def test_line_ends_do_not_matter() -> None:
-    request = WEEKLY.plan(instrument("IBM"))
+    request = asked(WEEKLY)
     lines = (bar("2026-11-13"), bar("2026-11-05"))
     crlf, lf = (WEEKLY.parse(csv(*lines, end=end), request) for end in ("\r\n", "\n"))
     assert crlf.equals(lf)
@@ -278,19 +314,21 @@ def test_line_ends_do_not_matter() -> None:
 
 
 def test_values_stay_text_until_the_contract_casts_them() -> None:
-    frame = WEEKLY.parse(csv("2026-11-13,50.00,51,49,50,299.83536210316964,1e3,0"), WEEKLY.plan(instrument("IBM")))
+    frame = WEEKLY.parse(csv("2026-11-13,50.00,51,49,50,299.83536210316964,1e3,0"), asked(WEEKLY))
     assert frame.row(0)[:8] == ("2026-11-13", "50.00", "51", "49", "50", "299.83536210316964", "1e3", "0")
 
 
 @pytest.mark.parametrize("body", [b"", b"x\n", csv().replace(b"low,close", b"close,low"), b"\xff" + csv()])
 def test_another_header_is_an_error_and_never_read_by_position(body: bytes) -> None:
     with pytest.raises(PayloadChanged):
-        WEEKLY.parse(body, WEEKLY.plan(instrument("IBM")))
+        WEEKLY.parse(body, asked(WEEKLY))
+    with pytest.raises(PayloadChanged):
+        DAILY.parse(body, asked(DAILY))
 
 
 def test_one_line_is_one_row_whatever_it_holds() -> None:
     body = csv(bar("2026-11-13"), '"a,b', 'c"', "", ",,,,,,,,,,", bar("2026-11-06"))
-    assert WEEKLY.parse(body, WEEKLY.plan(instrument("IBM"))).height == 6
+    assert WEEKLY.parse(body, asked(WEEKLY)).height == 6
 
 
 def test_our_samples_parse_and_have_an_origin() -> None:
@@ -299,14 +337,79 @@ def test_our_samples_parse_and_have_an_origin() -> None:
     origin = tomllib.loads((SAMPLES / "ORIGIN.toml").read_text(encoding="utf-8"))
     assert set(origin) == {path.name for path in SAMPLES.iterdir()} - {"ORIGIN.toml"}
     body = (SAMPLES / "weekly_adjusted.csv").read_bytes()
-    assert WEEKLY.parse(body, WEEKLY.plan(instrument("SMPL"))).height == body.count(b"\n") - 1
-    row = OVERVIEW.parse((SAMPLES / "overview.json").read_bytes(), OVERVIEW.plan(instrument("SMPL"))).row(0, named=True)
+    assert WEEKLY.parse(body, asked(WEEKLY, "SMPL")).height == body.count(b"\n") - 1
+    row = OVERVIEW.parse((SAMPLES / "overview.json").read_bytes(), asked(OVERVIEW, "SMPL")).row(0, named=True)
     assert row["shares_outstanding"] == "100000000"
     assert row["ex_dividend_date"] is None
 
 
+def sessions(folder: Path, body: bytes, symbol: str = "SMPL") -> Silver:
+    """Silver of one snapshot of daily bars."""
+    return silver(folder, PROVIDER, DAILY, Slice.at(DAY, grain=DAILY.grain), [(asked(DAILY, symbol), body)])
+
+
+DAILY_COLUMNS = (
+    "open_usd",
+    "high_usd",
+    "low_usd",
+    "close_usd",
+    "adjusted_close_usd",
+    "volume_shares",
+    "dividend_usd",
+    "split_ratio",
+)
+
+
+def test_daily_bars_are_raw_with_the_action_of_their_day(tmp_path: Path) -> None:
+    found = sessions(tmp_path, (SAMPLES / "daily_adjusted.csv").read_bytes())
+    assert found.rejected == []
+    assert [(row["session_date"], *(row[name] for name in DAILY_COLUMNS)) for row in found.rows] == [
+        (dt.date(2026, 11, 16), 119.4, 120.0, 117.3, 119.1, 39.59966666666667, 998000.0, 0.0, 1.0),
+        (dt.date(2026, 11, 17), 118.5, 121.2, 117.9, 118.8, 39.6, 1210000.0, 0.301, 1.0),
+        (dt.date(2026, 11, 18), 39.6, 40.8, 39.0, 40.02, 40.02, 4100500.0, 0.0, 3.0),
+        (dt.date(2026, 11, 19), 40.0, 41.5, 39.75, 41.1, 41.1, 2910700.0, 0.0, 1.0),
+        (dt.date(2026, 11, 20), 41.2, 42.05, 40.9, 41.87, 41.87, 3300000.0, 0.0, 1.0),
+    ]
+    assert set(found.column("price_basis")) == {"raw"}
+    assert {row["vwap_usd"] for row in found.rows} == {None}
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("2026-11-17,118.5,121.2,117.9,x,39.6,1210000,0.3010,1.0", "close_usd|dtype"),
+        ("2026-11-17,118.5,121.2,117.9,118.8,39.6,1210000,0.3010,1.0,9", "split_ratio|dtype"),
+        ("2026-11-17,118.5", "close_usd|nullability"),
+        ("2026-11-15,118.5,121.2,117.9,118.8,39.6,1210000,0.3010,1.0", "exchange_was_open"),
+        ("2026-11-17,118.5,121.2,117.9,118.8,39.6,1210000,0.3010,0", "split_ratio|min_exclusive"),
+    ],
+)
+def test_a_daily_line_that_breaks_a_rule_spares_the_others(tmp_path: Path, line: str, rule: str) -> None:
+    lines = (SAMPLES / "daily_adjusted.csv").read_bytes().split(b"\r\n")
+    lines[4] = line.encode()
+    found = sessions(tmp_path, b"\r\n".join(lines))
+    assert [day.isoformat()[-2:] for day in found.column("session_date") if isinstance(day, dt.date)] == [
+        "16",
+        "18",
+        "19",
+        "20",
+    ]
+    assert rule in {name for name, _ in found.rejected}
+
+
+def test_captured_daily_bars_reach_silver(captured: Path, tmp_path: Path) -> None:
+    body = (captured / "alpha_vantage" / "time_series_daily_adjusted" / "IBM-compact-2026-05-15.csv").read_bytes()
+    found = sessions(tmp_path, body, "IBM")
+    assert (len(found.rows), found.rejected) == (100, [])
+    assert {row["session_date"]: row["dividend_usd"] for row in found.rows if row["dividend_usd"]} == {
+        dt.date(2026, 2, 10): 1.68,
+        dt.date(2026, 5, 8): 1.69,
+    }
+    assert tuple(found.rows[1][name] for name in ("close_usd", "adjusted_close_usd")) == (303.78, 299.83536210316964)
+
+
 def test_absent_members_and_absent_values_are_null() -> None:
-    request = OVERVIEW.plan(instrument("IBM"))
+    request = asked(OVERVIEW)
     members = {
         "Symbol": "IBM",
         "Name": "x",
@@ -326,14 +429,20 @@ def test_absent_members_and_absent_values_are_null() -> None:
 
 
 def test_requests_carry_no_key_and_use_the_provider_spelling() -> None:
-    berkshire = instrument("BRK.B", spellings=(("alpha_vantage", "BRK-B"),))
-    assert WEEKLY.plan(berkshire).params == (
+    weekly, overview, daily = (asked(feed, "BRK.B", spellings=(("alpha_vantage", "BRK-B"),)) for feed in PROVIDER.feeds)
+    assert weekly.params == (
         ("function", "TIME_SERIES_WEEKLY_ADJUSTED"),
         ("symbol", "BRK-B"),
         ("datatype", "csv"),
     )
-    assert OVERVIEW.plan(berkshire).params == (("function", "OVERVIEW"), ("symbol", "BRK-B"))
-    assert {WEEKLY.plan(berkshire).name, OVERVIEW.plan(berkshire).symbol} == {"BRK-B"}
+    assert overview.params == (("function", "OVERVIEW"), ("symbol", "BRK-B"))
+    assert {weekly.name, overview.symbol, daily.symbol} == {"BRK-B"}
+    assert daily.params == (
+        ("function", "TIME_SERIES_DAILY_ADJUSTED"),
+        ("symbol", "BRK-B"),
+        ("outputsize", "compact"),
+        ("datatype", "csv"),
+    )
 
 
 def test_the_free_plan_is_what_the_provider_grants() -> None:
@@ -342,5 +451,8 @@ def test_the_free_plan_is_what_the_provider_grants() -> None:
     assert free.interval_s >= 1
     assert all(plan.calls_per_day is None for name, plan in PROVIDER.plans.items() if name != "free")
     assert PROVIDER.plans["premium-75"].interval_s == pytest.approx(0.8)
+    # The daily series is a premium endpoint, so the free plan never asks for it.
+    assert DAILY.plans == set(PROVIDER.plans) - {"free"}
+    assert WEEKLY.plans is OVERVIEW.plans is None
     assert WEEKLY.asset_classes == {"stock", "etf"}
     assert OVERVIEW.asset_classes == {"stock"}

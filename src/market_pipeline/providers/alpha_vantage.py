@@ -1,4 +1,4 @@
-"""Alpha Vantage: https://www.alphavantage.co/documentation/ (weekly adjusted series, company overview).
+"""Alpha Vantage: https://www.alphavantage.co/documentation/ (adjusted series, company overview).
 
 Every error comes with HTTP 200, as one member of a JSON object, also where CSV was asked for. Messages vary, so they
 are told apart by fragments, and the order matters: the per-second message quotes the daily limit, and nearly every
@@ -7,14 +7,14 @@ message advertises the premium plans.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 import polars as pl
 
 from market_pipeline.errors import PayloadChanged
-from market_pipeline.feed import Auth, Feed, Instrument, Outcome, Pace, Provider, Request, Verdict
+from market_pipeline.feed import Auth, Feed, Instrument, Outcome, Pace, Provider, Request, Verdict, per_instrument
 from market_pipeline.partition import Grain
 
 NAME = "alpha_vantage"
@@ -51,7 +51,17 @@ _WEEKLY_COLUMNS = {
     "volume": "volume_shares",
     "dividend amount": "dividend_usd",
 }
-_WEEKLY_HEADER = ",".join(_WEEKLY_COLUMNS)
+_DAILY_COLUMNS = {
+    "timestamp": "session_date",
+    "open": "open_usd",
+    "high": "high_usd",
+    "low": "low_usd",
+    "close": "close_usd",
+    "adjusted_close": "adjusted_close_usd",
+    "volume": "volume_shares",
+    "dividend_amount": "dividend_usd",
+    "split_coefficient": "split_ratio",
+}
 
 _OVERVIEW_MEMBERS = {
     "name": "Name",
@@ -125,45 +135,53 @@ def _classify_transport(status: int, body: bytes) -> Verdict | None:
     return None
 
 
-def classify_weekly_adjusted(request: Request, status: int, content_type: str, body: bytes) -> Verdict:
-    """CSV with the documented header is data; JSON is an error; a last line without its end was cut."""
-    del request, content_type  # the symbol is not in the body, and the content type of errors lies
-    if (verdict := _classify_transport(status, body)) is not None:
-        return verdict
-    if body.lstrip().startswith((b"{", b"[")):
-        try:
-            parsed = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return Verdict(Outcome.FAILED, "json_cut_short", is_retryable=True)
-        return _classify_object(parsed) or Verdict(Outcome.FAILED, "json_where_csv_was_asked")
-    header, newline, rows = body.partition(b"\n")
-    if not newline and _WEEKLY_HEADER.encode().startswith(header.rstrip(b"\r")):
-        return Verdict(Outcome.FAILED, "csv_cut_short", is_retryable=True)
-    if header.strip().decode("utf-8", "replace") != _WEEKLY_HEADER:
-        return Verdict(Outcome.FAILED, "unknown_header")
-    if not body.endswith(b"\n"):
-        return Verdict(Outcome.FAILED, "csv_cut_short", is_retryable=True)
-    return Verdict(Outcome.FETCHED) if rows.strip() else Verdict(Outcome.EMPTY, "no_rows")
+def _classify_series(columns: Mapping[str, str]) -> Callable[[Request, int, str, bytes], Verdict]:
+    """CSV with exactly this header is data; JSON is an error; a last line without its end was cut."""
+    expected = ",".join(columns)
+
+    def classify(request: Request, status: int, content_type: str, body: bytes) -> Verdict:
+        del request, content_type  # the symbol is not in the body, and the content type of errors lies
+        if (verdict := _classify_transport(status, body)) is not None:
+            return verdict
+        if body.lstrip().startswith((b"{", b"[")):
+            try:
+                parsed = orjson.loads(body)
+            except orjson.JSONDecodeError:
+                return Verdict(Outcome.FAILED, "json_cut_short", is_retryable=True)
+            return _classify_object(parsed) or Verdict(Outcome.FAILED, "json_where_csv_was_asked")
+        header, newline, rows = body.partition(b"\n")
+        if not newline and expected.encode().startswith(header.rstrip(b"\r")):
+            return Verdict(Outcome.FAILED, "csv_cut_short", is_retryable=True)
+        if header.strip().decode("utf-8", "replace") != expected:
+            return Verdict(Outcome.FAILED, "unknown_header")
+        if not body.endswith(b"\n"):
+            return Verdict(Outcome.FAILED, "csv_cut_short", is_retryable=True)
+        return Verdict(Outcome.FETCHED) if rows.strip() else Verdict(Outcome.EMPTY, "no_rows")
+
+    return classify
 
 
-def parse_weekly_adjusted(body: bytes, request: Request) -> pl.DataFrame:
-    """All weeks of one symbol, newest first, as text but for the two dates.
-
-    Shape: the columns of `bars_weekly_adjusted`; `week_start_date` is the Monday of `session_date`.
-    """
+def _series(body: bytes, request: Request, columns: Mapping[str, str]) -> pl.DataFrame:
+    """All rows of one symbol as text, newest first."""
     header, *lines = body.decode("utf-8", "replace").removesuffix("\n").split("\n")
-    if header.strip() != _WEEKLY_HEADER:
+    if header.strip() != ",".join(columns):
         raise PayloadChanged(
             f"The CSV of {request.name} has other columns", provider=NAME, request=request.name, path="$[0]"
         )
     # No value is ever quoted, so a line is a row: one with too many fields spoils its last value and no other row.
-    columns = tuple(_WEEKLY_COLUMNS.values())
     values = pl.Series([line.removesuffix("\r") for line in lines], dtype=pl.String).str.splitn(",", len(columns))
-    return (
-        values.struct.rename_fields(columns)
-        .struct.unnest()
-        .with_columns(week_start_date=pl.col("session_date").str.to_date("%Y-%m-%d", strict=False).dt.truncate("1w"))
-    )
+    return values.struct.rename_fields(tuple(columns.values())).struct.unnest()
+
+
+def parse_weekly_adjusted(body: bytes, request: Request) -> pl.DataFrame:
+    """The columns of `bars_weekly_adjusted`; `week_start_date`, a date, is the Monday of `session_date`."""
+    monday = pl.col("session_date").str.to_date("%Y-%m-%d", strict=False).dt.truncate("1w")
+    return _series(body, request, _WEEKLY_COLUMNS).with_columns(week_start_date=monday)
+
+
+def parse_daily_adjusted(body: bytes, request: Request) -> pl.DataFrame:
+    """Raw bars, each with the vendor's adjusted close and with the dividend and the split of its day."""
+    return _series(body, request, _DAILY_COLUMNS).with_columns(price_basis=pl.lit("raw"))
 
 
 def classify_overview(request: Request, status: int, content_type: str, body: bytes) -> Verdict:
@@ -191,10 +209,7 @@ def parse_overview(body: bytes, request: Request) -> pl.DataFrame:
     parsed = orjson.loads(body)
     if not isinstance(parsed, dict) or "Symbol" not in parsed:
         raise PayloadChanged(
-            f"The overview of {request.name} is no company",
-            provider=NAME,
-            request=request.name,
-            path="$.Symbol",
+            f"The overview of {request.name} is no company", provider=NAME, request=request.name, path="$.Symbol"
         )
     values = {column: parsed.get(member) for column, member in _OVERVIEW_MEMBERS.items()}
     if any(isinstance(value, dict | list) for value in values.values()):
@@ -212,6 +227,8 @@ def parse_overview(body: bytes, request: Request) -> pl.DataFrame:
 
 _LICENCE = "Personal use under Alpha Vantage's terms of service; redistribution needs their consent."
 
+_PREMIUM = {f"premium-{n}": Pace(calls_per_day=None, interval_s=60 / n) for n in (75, 150, 300, 600, 1200)}
+
 PROVIDER = Provider(
     name=NAME,
     title="Alpha Vantage",
@@ -223,10 +240,7 @@ PROVIDER = Provider(
         name="apikey",
         obtain="https://www.alphavantage.co/support/#api-key",
     ),
-    plans={
-        "free": Pace(calls_per_day=25, interval_s=1.05),
-        **{f"premium-{n}": Pace(calls_per_day=None, interval_s=60 / n) for n in (75, 150, 300, 600, 1200)},
-    },
+    plans={"free": Pace(calls_per_day=25, interval_s=1.05), **_PREMIUM},
     plan_setting="ALPHA_VANTAGE_PLAN",
     default_plan="free",
     feeds=(
@@ -236,8 +250,8 @@ PROVIDER = Provider(
             grain=Grain.WEEK,
             is_snapshot=True,
             asset_classes=frozenset({"stock", "etf"}),
-            plan=lambda instrument: _request("TIME_SERIES_WEEKLY_ADJUSTED", "csv", instrument, datatype="csv"),
-            classify=classify_weekly_adjusted,
+            plan=per_instrument(lambda i: _request("TIME_SERIES_WEEKLY_ADJUSTED", "csv", i, datatype="csv")),
+            classify=_classify_series(_WEEKLY_COLUMNS),
             parse=parse_weekly_adjusted,
             endpoint="TIME_SERIES_WEEKLY_ADJUSTED",
             description="Weekly bars of the whole listing, with the vendor's adjusted close.",
@@ -252,7 +266,7 @@ PROVIDER = Provider(
             grain=Grain.WEEK,
             is_snapshot=True,
             asset_classes=frozenset({"stock"}),
-            plan=lambda instrument: _request("OVERVIEW", "json", instrument),
+            plan=per_instrument(lambda i: _request("OVERVIEW", "json", i)),
             classify=classify_overview,
             parse=parse_overview,
             endpoint="OVERVIEW",
@@ -260,6 +274,26 @@ PROVIDER = Provider(
             delay="Refreshed on the day a company reports.",
             adjustment="None.",
             licence_note=_LICENCE,
+        ),
+        Feed(
+            dataset="daily_adjusted",
+            contract="bars_daily",
+            grain=Grain.SESSION,
+            is_snapshot=True,
+            asset_classes=frozenset({"stock", "etf"}),
+            plan=per_instrument(
+                lambda i: _request("TIME_SERIES_DAILY_ADJUSTED", "csv", i, outputsize="compact", datatype="csv")
+            ),
+            classify=_classify_series(_DAILY_COLUMNS),
+            parse=parse_daily_adjusted,
+            endpoint="TIME_SERIES_DAILY_ADJUSTED",
+            description="Daily bars of the last hundred sessions, with dividends, splits and adjusted closes.",
+            delay="End of day; a running session is present and moves.",
+            moves_until_close=True,
+            adjustment="Open to close as traded; adjusted close for splits and dividends, anchored at the newest day.",
+            licence_note=_LICENCE,
+            plans=frozenset(_PREMIUM),
+            priority=30,
         ),
     ),
 )

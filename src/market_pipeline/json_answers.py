@@ -1,0 +1,97 @@
+"""What providers that answer in JSON have in common: reading a body, judging a status, rows as text.
+
+What does not belong here: any vendor's members or messages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import orjson
+import polars as pl
+
+from market_pipeline.feed import Outcome, Verdict
+
+_RETRIED = frozenset({408, 425})
+
+
+def read(body: bytes) -> object:
+    """The parsed body, or the Verdict on one that is no JSON: nothing, HTML, plain text, something cut."""
+    text = body.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not text:
+        return Verdict(Outcome.FAILED, "empty_body", is_retryable=True)
+    if text.startswith(b"<"):
+        return Verdict(Outcome.FAILED, "html", is_retryable=True)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        is_cut = text.startswith((b"{", b"["))
+        return Verdict(Outcome.FAILED, "json_cut_short" if is_cut else "not_json", is_retryable=is_cut)
+
+
+def of_message(text: str, known: Iterable[tuple[str, Verdict]]) -> Verdict | None:
+    """The verdict of the first fragment that the text holds."""
+    return next((verdict for fragment, verdict in known if fragment in text), None)
+
+
+def of_status(status: int) -> Verdict | None:
+    """The verdict of a status when the body says nothing better; None for 200."""
+    if status == 200:
+        return None
+    if status == 401:
+        return Verdict(Outcome.REFUSED, "invalid_key", is_key=True)
+    if status == 402:
+        return Verdict(Outcome.REFUSED, "payment_required")
+    if status == 429:
+        return Verdict(Outcome.FAILED, "rate_limited", is_retryable=True)
+    return Verdict(Outcome.FAILED, f"http_{status}", is_retryable=status in _RETRIED or status >= 500)
+
+
+def are_rows(found: object, members: frozenset[str]) -> bool:
+    """True for objects that have these members between them; one row may lack some, and its contract says which."""
+    if not isinstance(found, list) or set(map(type, found)) != {dict}:
+        return False
+    return members <= set().union(*found)
+
+
+def load_literally(body: bytes) -> Any:
+    """The parsed body with every number as the text that was sent: a decimal that passes a float may come out longer.
+
+    Raises ValueError for what is no JSON.
+    """
+    return json.loads(body, parse_float=str, parse_int=str, parse_constant=_refuse)
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no JSON")
+
+
+def as_text(value: object) -> str | None:
+    """A value as a contract can cast it; null for a blank. Of an object the JSON, which fits no number and no date."""
+    if value is None or isinstance(value, str):
+        return (value or "").strip() or None
+    if isinstance(value, bool):
+        return str(value).lower()
+    return orjson.dumps(value).decode() if isinstance(value, dict | list) else str(value)
+
+
+def text_frame(rows: Sequence[Mapping[str, Any]], members: Mapping[str, str]) -> pl.DataFrame:
+    """One row per object and one column of text per member, under the names of `members` (column: member)."""
+    return pl.DataFrame(
+        {column: [as_text(row.get(member)) for row in rows] for column, member in members.items()},
+        schema=dict.fromkeys(members, pl.String),
+    )
+
+
+def number_repeats(frame: pl.DataFrame, column: str, *, within: Sequence[str]) -> pl.DataFrame:
+    """`column` with #2, #3, ... where rows that differ share it and `within`; rows that are wholly alike stay alike.
+
+    All columns are text. The order is that of the rows' own text, first column first, so that the numbers are the same
+    in whatever order the provider sends.
+    """
+    number = pl.concat_str(pl.all().fill_null(""), separator="\x1f").rank("dense").over(*within, column)
+    return frame.with_columns(
+        pl.when(number > 1).then(pl.format("{}#{}", column, number)).otherwise(column).alias(column)
+    )
