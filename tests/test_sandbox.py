@@ -300,7 +300,7 @@ def test_free_plan_gives_25_calls_until_midnight_in_new_york() -> None:
     assert "25 requests per day" in told(ask(http, WEEKLY))
     http.put("/_sandbox/clock", json={"now": "2026-11-22T05:00:00Z"})
     assert ask(http, WEEKLY).text.startswith("timestamp,")
-    assert http.get("/_sandbox/state").json()["calls"][key_label("KEY")] == {
+    assert http.get("/_sandbox/state").json()["providers"]["alpha_vantage"]["calls"][key_label("KEY")] == {
         "today": 1,
         "total": 26,
         "refused": {"per_day": 2},
@@ -315,13 +315,13 @@ def test_free_plan_gives_one_call_a_second_and_refusals_are_free() -> None:
         assert "1 request per second" in told(ask(http, WEEKLY))
     ticker.seconds += 1
     assert ask(http, WEEKLY).text.startswith("timestamp,")
-    assert http.get("/_sandbox/state").json()["calls"][key_label("KEY")]["today"] == 2
+    assert http.get("/_sandbox/state").json()["providers"]["alpha_vantage"]["calls"][key_label("KEY")]["today"] == 2
 
 
 def test_an_error_answer_counts_as_a_call() -> None:
     http = client(plan="free")
     ask(http, WEEKLY, symbol="NOSUCH")
-    assert http.get("/_sandbox/state").json()["calls"][key_label("KEY")]["today"] == 1
+    assert http.get("/_sandbox/state").json()["providers"]["alpha_vantage"]["calls"][key_label("KEY")]["today"] == 1
 
 
 def test_daily_refusal_may_echo_the_key() -> None:
@@ -416,7 +416,7 @@ def test_latency_delays_and_then_answers(served: httpx2.Client) -> None:
 
 
 def test_faults_strike_what_they_match_and_as_often_as_told() -> None:
-    fault = Fault("message", function="OVERVIEW", symbol="T*", count=2, message="volume")
+    fault = Fault("message", endpoint="OVERVIEW", symbol="T*", count=2, message="volume")
     http = client(faults=(fault,))
     assert ask(http, WEEKLY).text.startswith("timestamp,")
     assert ask(http, OVERVIEW, symbol="QRVN").json()["Symbol"] == "QRVN"
@@ -457,7 +457,8 @@ def test_clock_is_set_shown_and_reset() -> None:
     assert http.put("/_sandbox/clock", json={"now": None}).json()["is_real_clock"] is True
     http.post("/_sandbox/reset")
     state = http.get("/_sandbox/state").json()
-    assert (state["now"], state["answered"], state["calls"]) == (NOW.isoformat(), 0, {})
+    calls = {provider["plan"]: provider["calls"] for provider in state["providers"].values()}
+    assert (state["now"], state["answered"], calls) == (NOW.isoformat(), 0, {"unlimited": {}})
 
 
 def test_state_counts_answers_and_never_shows_a_key() -> None:

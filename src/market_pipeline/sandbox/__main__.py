@@ -7,7 +7,7 @@ import datetime as dt
 from pathlib import Path
 
 from market_pipeline.sandbox.app import SandboxConfig, serve
-from market_pipeline.sandbox.market import DEFAULT_SEED
+from market_pipeline.sandbox.market import DEFAULT_ROSTER_SIZE, DEFAULT_SEED
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -20,7 +20,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--clock", type=_instant, help="ISO instant with a zone; without it the machine's clock")
     parser.add_argument("--seed", type=int, default=DEFAULT_SEED)
-    parser.add_argument("--plan", default="free", help="free, premium-<calls a minute> or unlimited")
+    parser.add_argument(
+        "--plan",
+        action="append",
+        default=[],
+        type=_plan,
+        help="PROVIDER=PLAN, repeatable, or Alpha Vantage's plan alone; without limits by default, Alpha Vantage free",
+    )
+    parser.add_argument("--roster-size", type=int, default=DEFAULT_ROSTER_SIZE, help="tickers beside the universe's")
     parser.add_argument("--echoes-key", action="store_true", help="the daily refusal repeats the caller's key")
     given = parser.parse_args(arguments)
     try:
@@ -29,12 +36,19 @@ def main(arguments: list[str] | None = None) -> None:
             recorded=given.recorded,
             clock=given.clock,
             seed=given.seed,
-            plan=given.plan,
+            plans=dict(given.plan),
+            roster_size=given.roster_size,
             echoes_key=given.echoes_key,
         )
         serve(config, port=given.port, host=given.host, log_level="info")
     except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
+
+
+def _plan(text: str) -> tuple[str, str]:
+    """A provider and its plan; a plan alone is Alpha Vantage's."""
+    provider, is_named, plan = text.rpartition("=")
+    return (provider if is_named else "alpha_vantage"), plan
 
 
 def _instant(text: str) -> dt.datetime:

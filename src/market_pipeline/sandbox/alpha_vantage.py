@@ -1,22 +1,30 @@
-"""Alpha Vantage's wire format: the words, the shapes and the habits of its answers.
+"""Alpha Vantage: one address, the function in the query, and HTTP status 200 whatever happens.
 
-Every answer has HTTP status 200, errors too. Written from captured bodies; what does not belong here: limits
-(`quota`), faults (`faults`) and the socket (`app`).
+Written from captured bodies. What does not belong here: the shapes of data (`alpha_vantage_bodies`), faults (`faults`)
+and the socket (`app`).
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 
-from market_pipeline.sandbox.companies import Profile
-from market_pipeline.sandbox.horizon import Bar
+from market_pipeline.sandbox import alpha_vantage_bodies as bodies
+from market_pipeline.sandbox import daily, recorded
+from market_pipeline.sandbox.market import Market
+from market_pipeline.sandbox.provider import Answer, Call, Provider
+from market_pipeline.sandbox.quota import UNLIMITED, Limits, Refusal
 
 WEEKLY = "TIME_SERIES_WEEKLY_ADJUSTED"
 OVERVIEW = "OVERVIEW"
-PREMIUM = frozenset({"TIME_SERIES_DAILY_ADJUSTED", "TIME_SERIES_INTRADAY", "REALTIME_BULK_QUOTES"})
+DAILY = "TIME_SERIES_DAILY"
+DAILY_ADJUSTED = "TIME_SERIES_DAILY_ADJUSTED"
+PREMIUM = frozenset({DAILY_ADJUSTED, "TIME_SERIES_INTRADAY", "REALTIME_BULK_QUOTES"})
 
 _SITE = "https://www.alphavantage.co"
 _THANKS = "Thank you for using Alpha Vantage!"
@@ -107,181 +115,119 @@ MESSAGES: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 
-HEADER = "timestamp,open,high,low,close,adjusted close,volume,dividend amount"
-
-# Companies of the fictional market whose bodies are as incomplete as those of real ones.
-_ABSENT: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        "FNQR": frozenset(
-            {
-                "AnalystRatingStrongBuy",
-                "AnalystRatingBuy",
-                "AnalystRatingHold",
-                "AnalystRatingSell",
-                "AnalystRatingStrongSell",
-            }
-        ),
-        "LQMR": frozenset({"OfficialSite", "SharesFloat", "PercentInsiders", "PercentInstitutions"}),
-    }
-)
-_NONE: Mapping[str, frozenset[str]] = MappingProxyType({"BQLN": frozenset({"EBITDA", "GrossProfitTTM", "EVToEBITDA"})})
+_HEADERS = (("vary", "Cookie"), ("x-frame-options", "SAMEORIGIN"), ("via", "1.1 vegur"))
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One response before compression: `outcome` is `data`, `empty` or the name of a message."""
-
-    body: bytes
-    content_type: str = "application/json"
-    filename: str | None = None
-    outcome: str = "data"
-
-    @property
-    def headers(self) -> list[tuple[str, str]]:
-        """Response headers that belong to the body."""
-        found = [("content-type", self.content_type)]
-        if self.filename is not None:
-            found.append(("content-disposition", f"attachment; filename={self.filename}"))
-        return found
+def limits(plan: str) -> Limits:
+    """A plan's limits; unknown plans are an error."""
+    match = re.fullmatch(r"premium-([1-9]\d{0,4})", plan)
+    if match:
+        return Limits(per_minute=int(match[1]), per_second=30)
+    if plan == "free":  # calls that left a second apart may arrive a little closer
+        return Limits(per_day=25, gap_s=0.95)
+    if plan == "unlimited":
+        return UNLIMITED
+    raise ValueError(f"Unknown plan {plan!r} of alpha_vantage; one of: free, premium-<calls a minute>, unlimited")
 
 
 def message(name: str, *, function: str, key: str = "") -> Answer:
     """An error body, indented by four as the real ones are."""
     member, text = MESSAGES[name]
     text = text.replace("{function}", function).replace("{key}", key)
-    return Answer(_json({member: text}), outcome=name)
+    return Answer(json.dumps({member: text}, indent=4, ensure_ascii=False).encode(), outcome=name)
 
 
-def recorded(body: bytes, *, symbol: str, extension: str) -> Answer:
-    """A captured body as it is."""
-    return _csv(body, symbol) if extension == "csv" else Answer(body)
+class AlphaVantage(Provider):
+    """`documented_symbol` is the one that the key `demo` may ask for; with `echoes_key` the daily refusal repeats the
+    caller's key; `keys` None takes any key; `shelf` is the folder of captured bodies, whose market is None."""
 
+    name = "alpha_vantage"
+    messages = tuple(MESSAGES)
 
-def weekly(bars: Sequence[Bar], *, symbol: str, datatype: str) -> Answer:
-    """TIME_SERIES_WEEKLY_ADJUSTED, newest week first; a symbol without a bar is an unknown one."""
-    if not bars:
-        return message("invalid_call", function=WEEKLY)
-    if datatype == "csv":
-        lines = [HEADER, *(",".join((bar.session.isoformat(), *_fields(bar))) for bar in bars)]
-        return _csv("".join(f"{line}\r\n" for line in lines).encode(), symbol)
-    names = ("1. open", "2. high", "3. low", "4. close", "5. adjusted close", "6. volume", "7. dividend amount")
-    return Answer(
-        _json(
-            {
-                "Meta Data": {
-                    "1. Information": "Weekly Adjusted Prices and Volumes",
-                    "2. Symbol": symbol,
-                    "3. Last Refreshed": bars[0].session.isoformat(),
-                    "4. Time Zone": "US/Eastern",
-                },
-                "Weekly Adjusted Time Series": {
-                    bar.session.isoformat(): dict(zip(names, _fields(bar), strict=True)) for bar in bars
-                },
-            }
+    def __init__(
+        self,
+        market: Market | None,
+        *,
+        plan: str = "free",
+        shelf: Path | None = None,
+        keys: frozenset[str] | None = None,
+        echoes_key: bool = False,
+        documented_symbol: str = "IBM",
+    ) -> None:
+        self.plan, self.limits = plan, limits(plan)
+        self._market, self._shelf, self._keys = market, shelf, keys
+        self._echoes_key, self._documented_symbol = echoes_key, documented_symbol
+
+    def call(self, base: str, path: str, params: Mapping[str, str], headers: Mapping[str, str]) -> Call:  # noqa: ARG002 - the key is in the query
+        return Call(
+            endpoint=params.get("function", "").upper(),
+            symbol=params.get("symbol", "").upper(),
+            key=params.get("apikey", ""),
+            base=base,
+            path=path,
+            params=params,
         )
-    )
 
+    def refusal(self, call: Call) -> Answer | None:
+        if call.path != "/query":
+            return Answer(b"Not Found", "text/plain; charset=utf-8", 404, outcome="not_found")
+        if call.key == "demo":
+            allowed = {"function": call.endpoint, "symbol": self._documented_symbol, "apikey": "demo"}
+            asked = {**call.params, "function": call.endpoint}
+            is_documented = {**allowed, "datatype": "csv"} == {**asked, "datatype": "csv"}
+            return None if is_documented else self.message("demo_key", call)
+        if not call.key or (self._keys is not None and call.key not in self._keys):
+            return self.message("bad_key", call)
+        return None
 
-def overview(company: Profile | None) -> Answer:
-    """OVERVIEW: a flat object of strings, `{}` for whatever has no fundamentals."""
-    if company is None:
-        return Answer(b"{}", outcome="empty")
-    members = _overview(company)
-    for name in _NONE.get(company.symbol, ()):
-        members[name] = "None"
-    absent = _ABSENT.get(company.symbol, frozenset())
-    return Answer(_json({name: text for name, text in members.items() if name not in absent}))
+    def is_counted(self, call: Call) -> bool:
+        return call.key != "demo"
 
+    def limited(self, call: Call, limit: Refusal) -> Answer:
+        return self.message("per_day_echo" if limit == "per_day" and self._echoes_key else limit, call)
 
-def _fields(bar: Bar) -> tuple[str, ...]:
-    prices = (f"{price:.4f}" for price in (bar.open, bar.high, bar.low, bar.close, bar.adjusted_close))
-    return (*prices, str(bar.volume), f"{bar.dividend:.4f}")
+    def message(self, name: str, call: Call) -> Answer:
+        return replace(message(name, function=call.endpoint, key=call.key), headers=_HEADERS)
 
+    def answer(self, call: Call, now: dt.datetime) -> Answer:
+        answer = self._data(call, now)
+        if answer is None:
+            is_premium = call.endpoint in PREMIUM and self.plan == "free"
+            return self.message("premium_endpoint" if is_premium else "invalid_call", call)
+        return replace(answer, headers=(*_HEADERS, *answer.headers))
 
-def _overview(c: Profile) -> dict[str, str]:
-    """All 55 members in the order of the real body. `None` and `-` stand where the real ones have them."""
-    shares, eps, is_earning = c.shares_outstanding, c.eps, c.earnings > 0
-    pays = c.dividend_per_share > 0
-    enterprise = c.market_capitalization * 1.08
-    site = "".join(letter for letter in c.name.split()[0].lower() if letter.isalpha())
-    quarterly = c.latest_quarter.isoformat()
-    trailing = _ratio(c.price / eps) if is_earning else "-"
-    return {
-        "Symbol": c.symbol,
-        "AssetType": "Common Stock",
-        "Name": c.name,
-        "Description": f"{c.name} is a fictional company of the sandbox's market. Its shares trade as {c.symbol}.",
-        "CIK": str(c.cik),
-        "Exchange": c.exchange,
-        "Currency": c.currency,
-        "Country": "USA",
-        "Sector": c.sector.upper(),
-        "Industry": c.industry.upper(),
-        "Address": "1 SAMPLE STREET, NOWHERE, NY, UNITED STATES, 00000",
-        "OfficialSite": f"https://www.{site}.example",
-        "FiscalYearEnd": c.fiscal_year_end,
-        "LatestQuarter": quarterly,
-        "MarketCapitalization": str(c.market_capitalization),
-        "EBITDA": str(c.ebitda),
-        "PERatio": trailing if is_earning else "None",
-        "PEGRatio": _ratio(c.price / eps / (100 * c.revenue_growth)) if is_earning and c.revenue_growth > 0 else "None",
-        "BookValue": _ratio(c.book_value),
-        "DividendPerShare": _cents(c.dividend_per_share) if pays else "0",
-        "DividendYield": _ratio(c.dividend_per_share / c.price) if pays else "0",
-        "EPS": _cents(eps),
-        "RevenuePerShareTTM": _cents(c.revenue / shares),
-        "ProfitMargin": _ratio(c.earnings / c.revenue),
-        "OperatingMarginTTM": _ratio(c.earnings / c.revenue * 1.2),
-        "ReturnOnAssetsTTM": _ratio(c.return_on_assets),
-        "ReturnOnEquityTTM": _ratio(eps / c.book_value),
-        "RevenueTTM": str(c.revenue),
-        "GrossProfitTTM": str(c.gross_profit),
-        "DilutedEPSTTM": _cents(eps),
-        "QuarterlyEarningsGrowthYOY": _ratio(c.earnings_growth),
-        "QuarterlyRevenueGrowthYOY": _ratio(c.revenue_growth),
-        "AnalystTargetPrice": "None" if c.target_price is None else _cents(c.target_price),
-        "AnalystRatingStrongBuy": str(c.ratings[0]),
-        "AnalystRatingBuy": str(c.ratings[1]),
-        "AnalystRatingHold": str(c.ratings[2]),
-        "AnalystRatingSell": str(c.ratings[3]),
-        "AnalystRatingStrongSell": str(c.ratings[4]),
-        "TrailingPE": trailing,
-        "ForwardPE": _ratio(c.price / eps * 0.93) if is_earning else "-",
-        "PriceToSalesRatioTTM": _ratio(c.market_capitalization / c.revenue),
-        "PriceToBookRatio": _ratio(c.price / c.book_value),
-        "EVToRevenue": _ratio(enterprise / c.revenue),
-        "EVToEBITDA": _ratio(enterprise / c.ebitda) if c.ebitda > 0 else "-",
-        "Beta": "None" if c.beta is None else _ratio(c.beta),
-        "52WeekHigh": _cents(c.high_52w),
-        "52WeekLow": _cents(c.low_52w),
-        "50DayMovingAverage": _cents(c.average_50d),
-        "200DayMovingAverage": _cents(c.average_200d),
-        "SharesOutstanding": str(c.shares_outstanding),
-        "SharesFloat": str(c.shares_float),
-        "PercentInsiders": _ratio(c.insiders_pct),
-        "PercentInstitutions": _ratio(c.institutions_pct),
-        "DividendDate": "None" if c.dividend_date is None else c.dividend_date.isoformat(),
-        "ExDividendDate": "None" if c.ex_dividend_date is None else c.ex_dividend_date.isoformat(),
-    }
-
-
-def _ratio(value: float) -> str:
-    """Three decimals, four below a tenth, no trailing zeros."""
-    return _trimmed(f"{value:.4f}" if abs(value) < 0.1 else f"{value:.3f}")
-
-
-def _cents(value: float) -> str:
-    return _trimmed(f"{value:.2f}")
-
-
-def _trimmed(text: str) -> str:
-    return text.rstrip("0").rstrip(".")
-
-
-def _csv(body: bytes, symbol: str) -> Answer:
-    name = "".join(letter for letter in symbol if letter.isalnum() or letter in ".-")
-    return Answer(body, content_type="application/x-download", filename=f"weekly_adjusted_{name}.csv")
-
-
-def _json(document: object) -> bytes:
-    return json.dumps(document, indent=4, ensure_ascii=False).encode()
+    def _data(self, call: Call, now: dt.datetime) -> Answer | None:
+        """The body of a function and symbol that exist on this plan."""
+        function, symbol, datatype = call.endpoint, call.symbol, call.params.get("datatype", "json")
+        is_full = call.params.get("outputsize", "compact") == "full"
+        if self._shelf is not None:
+            extension = "csv" if datatype == "csv" and function != OVERVIEW else "json"
+            body = recorded.body(self._shelf, function, symbol, extension)
+            if body is not None:
+                return bodies.recorded(body, function=function, symbol=symbol, extension=extension)
+        if function == OVERVIEW and symbol:
+            return bodies.overview(None if self._market is None else self._market.profile(symbol, now))
+        if self._market is None:
+            return None
+        if function == WEEKLY:
+            return bodies.weekly(self._market.bars(symbol, now), symbol=symbol, datatype=datatype)
+        if function in (DAILY, DAILY_ADJUSTED):
+            if self.plan == "free" and function == DAILY_ADJUSTED:
+                return None
+            if self.plan == "free" and is_full:
+                return message("premium_parameter", function=function)
+            member = self._market.member(symbol, now)
+            if member is None or member.asset_class == "index":
+                return None
+            horizon = self._market.horizon(now)
+            found = daily.alpha_vantage(horizon, member, now)
+            return bodies.daily(
+                found,
+                dates=horizon.calendar.dates,
+                function=function,
+                symbol=symbol,
+                datatype=datatype,
+                is_full=is_full,
+                now=now,
+            )
+        return None

@@ -1,14 +1,14 @@
 """The sandbox as an HTTP application: providers under their names, controls under `/_sandbox`.
 
-    GET  /alpha_vantage/query     the provider; its base address is http://<host>:<port>/alpha_vantage
-    GET  /_sandbox/state          clock, plan, counted calls per key, answers per function and symbol, faults
+    GET  /<provider>/...          the provider; its base address is http://<host>:<port>/<provider>
+    GET  /_sandbox/state          clock; plan, counted calls per key and answers per provider; faults
     GET  /_sandbox/events         what had happened by the clock; ?since=<ISO instant>&kind=<kind>
     PUT  /_sandbox/clock          {"now": "2026-11-20T22:00:00Z"}, or null for the machine's clock
     PUT  /_sandbox/faults         a list of faults (see `faults`), which replaces the one in force
     POST /_sandbox/reset          counters, faults and clock as at the start
 
 A call is judged in this order: key, quota, faults, answer; so a call that goes wrong has been counted. Nothing is
-logged per request: the key is in the query.
+logged per request: a key may be in the query.
 """
 
 from __future__ import annotations
@@ -19,140 +19,65 @@ import json
 import socket
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
-from market_pipeline.sandbox import alpha_vantage, faults, quota, recorded
+from market_pipeline.sandbox import faults
 from market_pipeline.sandbox.events import EventKind
-from market_pipeline.sandbox.market import DEFAULT_SEED, Market
+from market_pipeline.sandbox.provider import Provider
+from market_pipeline.sandbox.state import Sandbox, SandboxConfig
 from market_pipeline.sandbox.wire import deliver
 
-
-@dataclass(frozen=True, slots=True)
-class SandboxConfig:
-    """`universe` is the folder of the fictional universe's seed files, `recorded` one of captured bodies (then the
-    fictional market answers nothing). `clock` None is the machine's clock. `keys` None takes any key. With `echoes_key`
-    the daily refusal repeats the caller's key. `documented_symbol` is the one that the key `demo` may ask for."""
-
-    universe: Path | None = None
-    recorded: Path | None = None
-    clock: dt.datetime | None = None
-    seed: int = DEFAULT_SEED
-    plan: str = "free"
-    keys: frozenset[str] | None = None
-    echoes_key: bool = False
-    documented_symbol: str = "IBM"
-    faults: tuple[faults.Fault, ...] = ()
-    monotonic: Callable[[], float] = time.monotonic
-
-    def __post_init__(self) -> None:
-        if (self.universe is None) == (self.recorded is None):
-            raise ValueError("Give the sandbox either a universe folder or a folder of recorded payloads")
-        if self.clock is not None and self.clock.tzinfo is None:
-            raise ValueError("The sandbox's clock needs a time zone")
+__all__ = ["SandboxConfig", "create_app", "running", "serve"]
 
 
-class Sandbox:
-    """The state behind the application: market, clock, counters, faults."""
+class _Endpoint:
+    """Everything below a provider's address, as a bare ASGI endpoint: faults need the connection itself."""
 
-    def __init__(self, config: SandboxConfig) -> None:
-        self.config = config
-        self.market = None if config.universe is None else Market.load(config.universe, seed=config.seed)
-        self.clock = config.clock
-        self.quota = quota.Quota(config.plan, config.monotonic)
-        self.faults = faults.Plan(config.faults, seed=config.seed)
-        self.answers: Counter[tuple[str, str, str]] = Counter()
-
-    def now(self) -> dt.datetime:
-        """The sandbox's instant, UTC."""
-        return self.clock or dt.datetime.now(dt.UTC)
-
-    def reset(self) -> None:
-        """Back to the start."""
-        self.clock = self.config.clock
-        self.quota.reset()
-        self.faults.replace(self.config.faults)
-        self.answers.clear()
-
-    def refusal(self, params: dict[str, str]) -> alpha_vantage.Answer | None:
-        """What key and plan have against a call; None when it is admitted, and then it has been counted."""
-        function, key = params.get("function", "").upper(), params.get("apikey", "")
-        keys = self.config.keys
-        if key == "demo":
-            allowed = {"function": function, "symbol": self.config.documented_symbol, "apikey": "demo"}
-            is_documented = {**allowed, "datatype": "csv"} == {**params, "function": function, "datatype": "csv"}
-            return None if is_documented else alpha_vantage.message("demo_key", function=function)
-        if not key or (keys is not None and key not in keys):
-            return alpha_vantage.message("bad_key", function=function)
-        limit = self.quota.admit(key, self.now())
-        if limit is None:
-            return None
-        name = "per_day_echo" if limit == "per_day" and self.config.echoes_key else limit
-        return alpha_vantage.message(name, function=function, key=key)
-
-    def answer(self, params: dict[str, str]) -> alpha_vantage.Answer:
-        """The answer to an admitted call."""
-        function, symbol = params.get("function", "").upper(), params.get("symbol", "").upper()
-        datatype = params.get("datatype", "json")
-        if self.config.recorded is not None:
-            extension = "csv" if datatype == "csv" and function != alpha_vantage.OVERVIEW else "json"
-            body = recorded.body(self.config.recorded / "alpha_vantage", function, symbol, extension)
-            if body is not None:
-                return alpha_vantage.recorded(body, symbol=symbol, extension=extension)
-        elif self.market is not None and function == alpha_vantage.WEEKLY:
-            return alpha_vantage.weekly(self.market.bars(symbol, self.now()), symbol=symbol, datatype=datatype)
-        elif self.market is not None and function == alpha_vantage.OVERVIEW:
-            return alpha_vantage.overview(self.market.profile(symbol, self.now()))
-        if function == alpha_vantage.OVERVIEW and symbol:
-            return alpha_vantage.overview(None)
-        is_premium = function in alpha_vantage.PREMIUM and self.config.plan == "free"
-        return alpha_vantage.message("premium_endpoint" if is_premium else "invalid_call", function=function)
-
-
-class _AlphaVantage:
-    """The provider's one address, as a bare ASGI endpoint: faults need the connection itself."""
-
-    def __init__(self, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
+    def __init__(self, sandbox: Sandbox, provider: Provider) -> None:
+        self._sandbox, self._provider = sandbox, provider
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope)
-        params = dict(request.query_params)
-        function, symbol = params.get("function", "").upper(), params.get("symbol", "").upper()
-        answer = self._sandbox.refusal(params)
+        request, sandbox, provider = Request(scope), self._sandbox, self._provider
+        base = f"{request.url.scheme}://{request.url.netloc}/{provider.name}"
+        path = "/" + request.path_params["path"]
+        call = provider.call(base, path, dict(request.query_params), request.headers)
+        answer = sandbox.refusal(provider, call)
         broken: faults.Fault | None = None
         if answer is None:
-            for fault in self._sandbox.faults.draw(function, symbol):
+            drawn = sandbox.faults.draw(
+                provider=provider.name,
+                endpoint=call.endpoint,
+                symbol=call.symbol,
+                page=call.page,
+                messages=provider.messages,
+            )
+            for fault in drawn:
                 if fault.kind == "latency":
                     await asyncio.sleep(fault.seconds)
                 else:
                     broken = fault
-            if broken is not None and broken.kind == "message":
-                answer, broken = (
-                    alpha_vantage.message(broken.message, function=function, key=params.get("apikey", "")),
-                    None,
-                )
-            else:
-                answer = self._sandbox.answer(params)
-        self._sandbox.answers[function, symbol, answer.outcome if broken is None else broken.kind] += 1
+            answer = sandbox.answer(provider, call, broken)
+        outcome = answer.outcome if broken is None or broken.kind == "message" else broken.kind
+        sandbox.answers[provider.name, call.endpoint, call.symbol, outcome] += 1
+        on_wire = None if broken is None or broken.kind in faults.ANSWERED else broken
         accepts_gzip = "gzip" in request.headers.get("accept-encoding", "")
-        await deliver(answer, broken, accepts_gzip=accepts_gzip)(scope, receive, send)
+        await deliver(answer, on_wire, accepts_gzip=accepts_gzip)(scope, receive, send)
 
 
 def create_app(config: SandboxConfig) -> Starlette:
     """The application; its `state.sandbox` is the `Sandbox` behind it."""
     sandbox = Sandbox(config)
+    messages = {provider.name: provider.messages for provider in sandbox.providers.values()}
 
     async def state(_request: Request) -> Response:
         return JSONResponse(_state(sandbox))
@@ -177,7 +102,7 @@ def create_app(config: SandboxConfig) -> Starlette:
 
     async def set_faults(request: Request) -> Response:
         try:
-            sandbox.faults.replace(faults.parse(await request.json(), messages=alpha_vantage.MESSAGES))
+            sandbox.faults.replace(faults.parse(await request.json(), messages=messages))
         except (ValueError, TypeError) as error:
             return _wrong(error)
         return JSONResponse(_state(sandbox))
@@ -186,9 +111,13 @@ def create_app(config: SandboxConfig) -> Starlette:
         sandbox.reset()
         return JSONResponse(_state(sandbox))
 
+    served: list[BaseRoute] = [
+        Mount(f"/{name}", routes=[Route("/{path:path}", _Endpoint(sandbox, provider), methods=["GET"])])
+        for name, provider in sandbox.providers.items()
+    ]
     app = Starlette(
         routes=[
-            Mount("/alpha_vantage", routes=[Route("/query", _AlphaVantage(sandbox), methods=["GET"])]),
+            *served,
             Route("/_sandbox/state", state),
             Route("/_sandbox/events", events),
             Route("/_sandbox/clock", set_clock, methods=["PUT"]),
@@ -203,16 +132,22 @@ def create_app(config: SandboxConfig) -> Starlette:
 def _state(sandbox: Sandbox) -> dict[str, Any]:
     now = sandbox.now()
     answers = [
-        {"function": function, "symbol": symbol, "outcome": outcome, "count": count}
-        for (function, symbol, outcome), count in sorted(sandbox.answers.items())
+        {"provider": provider, "endpoint": endpoint, "symbol": symbol, "outcome": outcome, "count": count}
+        for (provider, endpoint, symbol, outcome), count in sorted(sandbox.answers.items())
     ]
     return {
         "now": now.isoformat(),
         "is_real_clock": sandbox.clock is None,
         "mode": "fictional" if sandbox.market is not None else "recorded",
         "seed": sandbox.config.seed,
-        "plan": sandbox.config.plan,
-        "calls": sandbox.quota.report(now),
+        "providers": {
+            name: {
+                "plan": provider.plan,
+                "calls": sandbox.quotas[name].report(now),
+                "answered": sum(row["count"] for row in answers if row["provider"] == name),
+            }
+            for name, provider in sandbox.providers.items()
+        },
         "answers": answers,
         "answered": sum(sandbox.answers.values()),
         "faults": sandbox.faults.report(),

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from market_pipeline.sandbox import identifiers
+from market_pipeline.sandbox.actions import PAYMENT_DAYS
 from market_pipeline.sandbox.listing import Listing
 from market_pipeline.sandbox.prices import Floats, Series
 from market_pipeline.sandbox.script import draw, share
 
 _REPORTING_DAYS = 40  # from a quarter's end to its report
-_PAYMENT_DAYS = 33  # from ex-date to payment
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def profile(
         currency=listing.currency,
         sector=listing.sector,
         industry=listing.industry,
-        cik=8_000_000 + draw(seed, name, "cik") % 1_000_000,
+        cik=identifiers.cik(seed, name),
         fiscal_year_end="December" if draw(seed, name, "fiscal year") % 4 else "June",
         latest_quarter=quarter,
         shares_outstanding=shares,
@@ -126,7 +127,7 @@ def profile(
         average_50d=_mean(prices[-50:]),
         average_200d=_mean(prices[-200:]),
         dividend_per_share=paid,
-        dividend_date=None if ex_date is None else ex_date + dt.timedelta(days=_PAYMENT_DAYS),
+        dividend_date=None if ex_date is None else ex_date + dt.timedelta(days=PAYMENT_DAYS),
         ex_dividend_date=ex_date,
         target_price=price * between(0.95, 1.3, f"target {quarter}") if closed > 250 else None,
         ratings=(

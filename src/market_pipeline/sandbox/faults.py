@@ -8,12 +8,16 @@ wire (`app`).
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
 from typing import Any, Literal, get_args
 
-Kind = Literal["status", "message", "html", "truncate", "gzip_cut", "reset", "latency"]
+Kind = Literal[
+    "status", "message", "html", "truncate", "gzip_cut", "reset", "latency", "repeated_cursor", "foreign_host"
+]
+# Kinds that the provider's answer carries already when it goes on the wire.
+ANSWERED = frozenset({"message", "repeated_cursor", "foreign_host"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +25,24 @@ class Fault:
     """One way to go wrong.
 
     status    HTTP `status` (429, 500, 503, ...) with a text body; `retry_after` seconds in the header when given
-    message   HTTP 200 and the provider's own error body called `message`, JSON where CSV was asked for too
+    message   the provider's own refusal called `message`, JSON where CSV was asked for too
     html      HTTP 200 and a page, as a proxy in between would answer
     truncate  the body ends after `fraction` of its bytes; the length header says the whole length and the connection
               closes early (`keeps_length`), or it says the length that is sent
     gzip_cut  a gzip stream that ends after `fraction` of its bytes, with a length header that fits
     reset     the connection is reset before any answer
     latency   the answer comes after `seconds`
+    repeated_cursor, foreign_host   a page whose address of the next one is its own, or leads to another host
 
-    `function` and `symbol` are shell patterns; `probability` is drawn for each match; `count` is how many calls in all
-    (None: no end).
+    `provider`, `endpoint` and `symbol` are shell patterns, `page` is one page of a paged answer (None: all);
+    `probability` is drawn for each match; `count` is how many calls in all (None: no end).
     """
 
     kind: Kind
-    function: str = "*"
+    provider: str = "*"
+    endpoint: str = "*"
     symbol: str = "*"
+    page: int | None = None
     probability: float = 1.0
     count: int | None = None
     status: int = 503
@@ -51,13 +58,18 @@ class Fault:
         if not 0 <= self.probability <= 1 or not 0 <= self.fraction < 1:
             raise ValueError("probability is 0 to 1, fraction 0 to below 1")
 
-    def matches(self, function: str, symbol: str) -> bool:
+    def matches(self, provider: str, endpoint: str, symbol: str, page: int) -> bool:
         """True when the fault is meant for this call."""
-        return fnmatchcase(function, self.function) and fnmatchcase(symbol, self.symbol)
+        return (
+            fnmatchcase(provider, self.provider)
+            and fnmatchcase(endpoint, self.endpoint)
+            and fnmatchcase(symbol, self.symbol)
+            and self.page in (None, page)
+        )
 
 
-def parse(document: object, *, messages: Iterable[str]) -> tuple[Fault, ...]:
-    """Faults from decoded JSON, a list of objects; `messages` are the names that `message` may have."""
+def parse(document: object, *, messages: Mapping[str, Collection[str]]) -> tuple[Fault, ...]:
+    """Faults from decoded JSON, a list of objects; `messages` are the names that `message` may have, by provider."""
     if not isinstance(document, Sequence) or not all(isinstance(item, Mapping) for item in document):
         raise ValueError("Faults are a list of objects")
     known = {field.name for field in fields(Fault)}
@@ -67,8 +79,9 @@ def parse(document: object, *, messages: Iterable[str]) -> tuple[Fault, ...]:
         if unknown or "kind" not in item:
             raise ValueError(f"A fault needs a kind and knows: {', '.join(sorted(known))}")
         fault = Fault(**item)
-        if fault.kind == "message" and fault.message not in messages:
-            raise ValueError(f"Unknown message {fault.message!r}; one of: {', '.join(messages)}")
+        known_messages = {name for p, names in messages.items() if fnmatchcase(p, fault.provider) for name in names}
+        if fault.kind == "message" and fault.message not in known_messages:
+            raise ValueError(f"Unknown message {fault.message!r}; one of: {', '.join(sorted(known_messages))}")
         found.append(fault)
     return tuple(found)
 
@@ -87,12 +100,18 @@ class Plan:
         self._hits = [0] * len(faults)
         self._random = random.Random(self._seed)  # noqa: S311 - reproducible draws are the point
 
-    def draw(self, function: str, symbol: str) -> tuple[Fault, ...]:
-        """The faults that this call gets: delays, then at most one that breaks the answer."""
+    def draw(
+        self, *, provider: str, endpoint: str, symbol: str, page: int, messages: Collection[str]
+    ) -> tuple[Fault, ...]:
+        """The faults that this call gets: delays, then at most one that breaks the answer. `messages` are the refusals
+        that its provider knows; others are not for it."""
         drawn: list[Fault] = []
         for number, fault in enumerate(self._faults):
             left = self._left[number]
-            if left == 0 or not fault.matches(function, symbol) or self._random.random() >= fault.probability:
+            is_foreign = fault.kind == "message" and fault.message not in messages
+            if left == 0 or is_foreign or not fault.matches(provider, endpoint, symbol, page):
+                continue
+            if self._random.random() >= fault.probability:
                 continue
             self._left[number] = None if left is None else left - 1
             self._hits[number] += 1

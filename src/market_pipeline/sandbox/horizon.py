@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from market_pipeline.sandbox.events import Event, EventKind
 from market_pipeline.sandbox.listing import Listing
-from market_pipeline.sandbox.prices import Generator, Series
+from market_pipeline.sandbox.prices import Floats, Generator, Series
 from market_pipeline.sandbox.script import Script, draw
 from market_pipeline.sandbox.sessions import Sessions, midnight, new_york_date, week_start
 
@@ -47,9 +47,15 @@ class Horizon:
         self.members = tuple(members)
         self.script = script
         self.calendar = calendar
-        self._seed = seed
+        self.seed = seed
         self._generator = Generator(calendar, seed, script)
         self._series: dict[str, Series] = {}
+        self._truth: dict[str, Series] = {}
+
+    @property
+    def moves(self) -> Floats:
+        """The whole market's daily log returns, by session number."""
+        return self._generator.market
 
     def series(self, member: Listing) -> Series:
         """Daily bars of a member."""
@@ -106,40 +112,54 @@ class Horizon:
             found[week_start(day)] = (first, number + 1)
         return found
 
-    def _drawn(self, week: dt.date, what: str) -> Listing | None:
-        """The member that something recurring happens to in a week: plain ones with eight weeks of history."""
-        candidates = [
+    @cached_property
+    def _plain(self) -> tuple[Listing, ...]:
+        """Members without an event of their own."""
+        reserved = self.script.reserved
+        return tuple(
             member
             for member in self.members
-            if member.asset_class != "index"
-            and member.delisted is None
-            and member.symbol not in self.script.reserved
-            and member.listed <= week - 8 * _WEEK
-        ]
-        return candidates[draw(self._seed, what, week) % len(candidates)] if candidates else None
+            if member.asset_class != "index" and member.delisted is None and member.symbol not in reserved
+        )
+
+    def drawn(self, day: dt.date, what: str) -> Listing | None:
+        """The member that something recurring happens to on a day: plain ones with eight weeks of history."""
+        candidates = [member for member in self._plain if member.listed <= day - 8 * _WEEK]
+        return candidates[draw(self.seed, what, day) % len(candidates)] if candidates else None
 
     @cached_property
     def restated(self) -> dict[tuple[str, dt.date], tuple[dt.datetime, float, float]]:
         """(symbol, week) -> instant of the correction, new close, old close."""
         found: dict[tuple[str, dt.date], tuple[dt.datetime, float, float]] = {}
-        for week, (first, last) in self.weeks.items():
-            member = self._drawn(week, "restated")
+        for week, (_, last) in self.weeks.items():
+            member = self.drawn(week, "restated")
             if member is None:
                 continue
             daily = self.series(member)
-            span = slice(first - daily.first, last - daily.first)
-            old, high, low = float(daily.close[span][-1]), float(daily.high[span].max()), float(daily.low[span].min())
-            new = round(old - 0.6 * (old - low) if old - low > high - old else old + 0.6 * (high - old), 2)
-            if new != old and low <= new <= high:
+            old = float(daily.close[last - 1 - daily.first])
+            new = moved_close(daily, last - 1)
+            if new != old:
                 found[member.symbol, week] = (_utc(week) + _RESTATED_AFTER, new, old)
         return found
+
+    def truth(self, member: Listing) -> Series:
+        """Daily bars of a member with every close as it stands after all restatements."""
+        if member.symbol not in self._truth:
+            daily = self.series(member)
+            close = daily.close.copy()
+            for (symbol, week), (_, new, _) in self.restated.items():
+                position = self.weeks[week][1] - 1 - daily.first
+                if symbol == member.symbol and 0 <= position < len(daily):
+                    close[position] = new
+            self._truth[member.symbol] = replace(daily, close=close)
+        return self._truth[member.symbol]
 
     @cached_property
     def late(self) -> dict[tuple[str, dt.date], dt.datetime]:
         """(symbol, week) -> instant from which the week's row is served."""
         found: dict[tuple[str, dt.date], dt.datetime] = {}
         for week in self.weeks:
-            member = self._drawn(week, "late")
+            member = self.drawn(week, "late")
             if member is not None and (member.symbol, week - 2 * _WEEK) not in self.restated:
                 found[member.symbol, week] = _utc(week) + _LATE_UNTIL
         return found
@@ -190,6 +210,8 @@ class Horizon:
                 if daily.dividend[position] > 0:
                     amount = float(daily.dividend[position])
                     yield Event(EventKind.DIVIDEND, member.symbol, day, at, previous, amount)
+                if daily.special[position] > 0:
+                    yield Event(EventKind.SPECIAL_DIVIDEND, member.symbol, day, at, new=float(daily.special[position]))
                 if daily.ratio[position] > 1:
                     yield Event(EventKind.SPLIT, member.symbol, day, at, 1.0, float(daily.ratio[position]))
 
@@ -217,6 +239,13 @@ class Horizon:
     def _label(self, week: dt.date) -> dt.date:
         """Last session of a week."""
         return self.calendar.dates[self.weeks[week][1] - 1]
+
+
+def moved_close(daily: Series, number: int) -> float:
+    """Another close for the session of that number, between its low and its high."""
+    position = number - daily.first
+    old, high, low = float(daily.close[position]), float(daily.high[position]), float(daily.low[position])
+    return round(old - 0.6 * (old - low) if old - low > high - old else old + 0.6 * (high - old), 2)
 
 
 def _utc(day: dt.date) -> dt.datetime:

@@ -35,6 +35,7 @@ class Listing:
     listed: dt.date
     delisted: dt.date | None
     periods: tuple[Period, ...]
+    is_followed: bool = True
 
     @property
     def gone(self) -> dt.date | None:
@@ -69,6 +70,7 @@ def load(folder: Path) -> tuple[Listing, ...]:
             listed=dt.date.fromisoformat(row["listed_date"]),
             delisted=_date(row["delisted_date"]),
             periods=tuple(sorted(periods[row["symbol"]], key=lambda period: period.valid_from)),
+            is_followed=row["is_followed"] == "true",
         )
         for row in _rows(folder / "demo_instruments.csv")
     ]

@@ -21,7 +21,7 @@ from market_pipeline.sandbox.sessions import Sessions
 
 Floats = NDArray[np.float64]
 
-_DAILY_DRIFT = 0.0003
+DAILY_DRIFT = 0.0003
 _SECTOR_YIELD = {
     "Technology": 0.008,
     "Healthcare": 0.014,
@@ -41,8 +41,9 @@ _SECTOR_YIELD = {
 class Series:
     """Daily bars of one instrument; position 0 is session number `first` of the calendar.
 
-    `dividend` is the amount that goes ex on a session (raw USD), `ratio` the split on it (1 when none). `step` is what
-    the session's events multiply all earlier adjusted prices by: (1 - dividend / previous close) / ratio.
+    `dividend` is the amount that goes ex on a session (raw USD), `special` the part of it that is not a regular one,
+    `ratio` the split on it (1 when none). `step` is what the session's events multiply all earlier adjusted prices by:
+    (1 - dividend / previous close) / ratio.
     """
 
     first: int
@@ -52,6 +53,7 @@ class Series:
     close: Floats
     volume: NDArray[np.int64]
     dividend: Floats
+    special: Floats
     ratio: Floats
     step: Floats
 
@@ -78,8 +80,9 @@ class Generator:
         return np.array(levels)
 
     @cached_property
-    def _market(self) -> Floats:
-        moves: Floats = _DAILY_DRIFT + 0.0075 * np.exp(0.7 * self._stress) * self._normal("market", 1)[0]
+    def market(self) -> Floats:
+        """The whole market's daily log returns, by session number."""
+        moves: Floats = DAILY_DRIFT + 0.0075 * np.exp(0.7 * self._stress) * self._normal("market", 1)[0]
         return moves
 
     def _sector(self, sector: str) -> Floats:
@@ -108,7 +111,7 @@ class Generator:
         spread, returns = self._returns(listing, name, fund, noise[0] * wild, slice(first, last))
         base = dict(self.script.base_prices).get(listing.symbol, 25 * math.exp(2.0 * share(self.seed, name, "base")))
         total = np.exp(np.cumsum(returns))
-        dividend, ratio, step = self._actions(listing, name, fund, first, base * total)
+        dividend, special, ratio, step = self._actions(listing, name, fund, first, base * total)
 
         scale = base * np.cumprod(step)
         before = np.concatenate(([1.0], total[:-1]))
@@ -119,7 +122,7 @@ class Generator:
         busy = np.exp(0.3 * noise[4] + 6 * np.abs(returns)) * wild
         shares = 4e5 * math.exp(3.2 * share(self.seed, name, "shares"))
         volume = np.round(shares * busy * np.cumprod(ratio)).astype(np.int64)
-        return Series(first, opened, high, low, close, volume, dividend, ratio, step)
+        return Series(first, opened, high, low, close, volume, dividend, special, ratio, step)
 
     def _returns(
         self, listing: Listing, name: str, fund: Fund | None, noise: Floats, days: slice
@@ -127,18 +130,20 @@ class Generator:
         """Typical daily move of the instrument's own, and its daily log returns."""
         if listing.asset_class == "etf":
             fund = fund or Fund(1.0)
-            moves = fund.beta * self._market[days] + fund.noise * noise
+            moves = fund.beta * self.market[days] + fund.noise * noise
             return max(fund.noise, 0.004), moves + self._sector(fund.sector)[days] if fund.sector else moves
         spread = 0.009 + 0.011 * share(self.seed, name, "spread")
         beta = 0.7 + 0.7 * share(self.seed, name, "beta")
-        moves = beta * self._market[days] + self._sector(listing.sector)[days] + spread * noise
+        moves = beta * self.market[days] + self._sector(listing.sector)[days] + spread * noise
         return spread, moves - spread**2 / 2
 
     def _actions(
         self, listing: Listing, name: str, fund: Fund | None, first: int, worth: Floats
-    ) -> tuple[Floats, Floats, Floats]:
-        """Dividends, split ratios and their steps per session. `worth` is the price had there been neither."""
-        dividend, ratio, step = np.zeros(len(worth)), np.ones(len(worth)), np.ones(len(worth))
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """Dividends, their special part, split ratios and their steps per session. `worth` is the price had there been
+        none of them."""
+        dividend, special = np.zeros(len(worth)), np.zeros(len(worth))
+        ratio, step = np.ones(len(worth)), np.ones(len(worth))
         dates = self.calendar.dates[first : first + len(worth)]
         for split in self.script.splits:
             if split.symbol == listing.symbol and dates[0] < split.date <= dates[-1]:
@@ -146,13 +151,19 @@ class Generator:
         quarterly = self._yield_ratio(listing, fund) / 4
         scale = 1.0
         ex_dates = self._ex_dates(name, dates) if quarterly > 0 else frozenset()
+        extra = {
+            min(position for position in ex_dates if dates[position] >= planted.since): planted.yield_ratio
+            for planted in self.script.specials
+            if planted.symbol == listing.symbol and any(dates[position] >= planted.since for position in ex_dates)
+        }
         for position in sorted(ex_dates | set(np.flatnonzero(ratio > 1).tolist())):
             previous = round(float(worth[position - 1]) * scale, 2)
             if position in ex_dates:
-                dividend[position] = round(quarterly * previous, 2)
+                special[position] = round(extra.get(position, 0.0) * previous, 2)
+                dividend[position] = round(quarterly * previous, 2) + special[position]
             step[position] = (1 - dividend[position] / previous) / ratio[position]
             scale *= float(step[position])
-        return dividend, ratio, step
+        return dividend, special, ratio, step
 
     def _yield_ratio(self, listing: Listing, fund: Fund | None) -> float:
         if fund is not None:

@@ -1,14 +1,13 @@
 """What a plan lets a key do: calls a day by the sandbox's clock, calls a second and a minute by the machine's.
 
-An admitted call counts, whatever its answer; a refused one does not. What does not belong here: the provider's words
-for a refusal.
+An admitted call counts, whatever its answer; a refused one does not. What does not belong here: which plan has which
+limits, and the provider's words for a refusal.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import re
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,9 +17,18 @@ from market_pipeline.sandbox.sessions import new_york_date
 
 Refusal = Literal["per_second", "burst", "per_minute", "per_day"]
 
-FREE_PER_DAY = 25
-BURST_PER_SECOND = 30
-_SECOND = 0.95  # calls that left a second apart may arrive a little closer
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A plan's limits, None where it has none. `gap_s` is the least time between two calls."""
+
+    per_day: int | None = None
+    per_minute: int | None = None
+    per_second: int | None = None
+    gap_s: float | None = None
+
+
+UNLIMITED = Limits()
 
 
 def key_label(key: str) -> str:
@@ -28,28 +36,15 @@ def key_label(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:12]
 
 
-def per_minute(plan: str) -> int | None:
-    """Calls a minute of a plan, None where the plan has no such limit; unknown plans are an error."""
-    match = re.fullmatch(r"premium-([1-9]\d{0,4})", plan)
-    if match:
-        return int(match[1])
-    if plan in ("free", "unlimited"):
-        return None
-    raise ValueError(f"Unknown plan {plan!r}; one of: free, premium-<calls a minute>, unlimited")
-
-
 @dataclass
 class Quota:
     """One provider's counters. `monotonic` gives seconds."""
 
-    plan: str
+    limits: Limits
     monotonic: Callable[[], float]
     used: Counter[tuple[str, dt.date]] = field(default_factory=Counter)
     refused: Counter[tuple[str, Refusal]] = field(default_factory=Counter)
     _admitted: dict[str, deque[float]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._per_minute = per_minute(self.plan)
 
     def admit(self, key: str, now: dt.datetime) -> Refusal | None:
         """Count a call of this key at the sandbox's instant `now`, or say which limit refuses it."""
@@ -58,7 +53,7 @@ class Quota:
             self.refused[key, refusal] += 1
             return refusal
         self.used[key, new_york_date(now)] += 1
-        if self.plan != "unlimited":
+        if self.limits != UNLIMITED:
             self._recent(key).append(self.monotonic())
         return None
 
@@ -82,16 +77,17 @@ class Quota:
         }
 
     def _refusal(self, key: str, now: dt.datetime) -> Refusal | None:
-        if self.plan == "unlimited":
+        limits = self.limits
+        if limits == UNLIMITED:
             return None
         recent, instant = self._recent(key), self.monotonic()
-        if self.plan == "free":
-            if recent and instant - recent[-1] < _SECOND:
-                return "per_second"
-            return "per_day" if self.used[key, new_york_date(now)] >= FREE_PER_DAY else None
-        if sum(instant - call < 1 for call in recent) >= BURST_PER_SECOND:
+        if limits.gap_s is not None and recent and instant - recent[-1] < limits.gap_s:
+            return "per_second"
+        if limits.per_day is not None and self.used[key, new_york_date(now)] >= limits.per_day:
+            return "per_day"
+        if limits.per_second is not None and sum(instant - call < 1 for call in recent) >= limits.per_second:
             return "burst"
-        return "per_minute" if self._per_minute is not None and len(recent) >= self._per_minute else None
+        return "per_minute" if limits.per_minute is not None and len(recent) >= limits.per_minute else None
 
     def _recent(self, key: str) -> deque[float]:
         """Instants of the admitted calls of the last minute, oldest first."""

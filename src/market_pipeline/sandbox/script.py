@@ -32,6 +32,15 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class Special:
+    """A dividend beside the regular one, on the first ex-date from `since` on: a share of the close before."""
+
+    symbol: str
+    since: dt.date
+    yield_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
 class Reclassified:
     """A company whose sector and industry were others until `date`."""
 
@@ -58,6 +67,7 @@ class Script:
         Split("VEXQ", dt.date(2026, 9, 14), 4),
         Split("QRVN", dt.date(2021, 8, 16), 2),
     )
+    specials: tuple[Special, ...] = (Special("PLVQ", dt.date(2026, 7, 1), 0.02),)
     former_names: tuple[tuple[str, str], ...] = (("OXQN", "Zaqbook Travel Inc"),)
     reclassified: tuple[Reclassified, ...] = (
         Reclassified("XLOM", dt.date(2026, 9, 21), "Technology", "Software - Application"),
