@@ -3,8 +3,7 @@
 {# False for a series that stands still: its last digits may still differ, and a deviation made of rounding noise is
    none. Returns are ratios less one, so their noise is that of 1. #}
 {% macro has_spread(column, over) -%}
-    max({{ column }}) over {{ over }} - min({{ column }}) over {{ over }}
-    > 1e-12 * greatest(1, abs(max({{ column }}) over {{ over }}), abs(min({{ column }}) over {{ over }}))
+    {{ has_spread_between('min(' ~ column ~ ') over ' ~ over, 'max(' ~ column ~ ') over ' ~ over) }}
 {%- endmacro %}
 
 
@@ -28,6 +27,12 @@
 {%- endmacro %}
 
 
+{# The same of a lowest and a highest value. #}
+{% macro has_spread_between(lowest, highest) -%}
+    {{ highest }} - {{ lowest }} > 1e-12 * greatest(1, abs({{ highest }}), abs({{ lowest }}))
+{%- endmacro %}
+
+
 {# The last value that is not null, up to and including this row. `over` holds the partition and the order. #}
 {% macro last_known(column, over) -%}
     {{ return(adapter.dispatch('last_known', 'market_pipeline')(column, over)) }}
@@ -39,4 +44,18 @@
 
 {% macro duckdb__last_known(column, over) -%}
     last_value({{ column }} ignore nulls) over ({{ over }} rows between unbounded preceding and current row)
+{%- endmacro %}
+
+
+{# The product of a column's values, null when there is none. `over` makes it a running one. #}
+{% macro product(column, over='') -%}
+    {{ return(adapter.dispatch('product', 'market_pipeline')(column, over)) }}
+{%- endmacro %}
+
+{% macro default__product(column, over) -%}
+    exp(sum(ln({{ column }})) {{ over }})
+{%- endmacro %}
+
+{% macro duckdb__product(column, over) -%}
+    product({{ column }}) {{ over }}
 {%- endmacro %}

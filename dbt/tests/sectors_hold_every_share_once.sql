@@ -1,9 +1,15 @@
 -- The instruments that the sectors count in a week are those with a bar that are shares or have a sector.
 with
 
-prices as (
+weekly_prices as (
 
     select * from {{ ref('fact_adjusted_prices') }}
+
+),
+
+daily_weeks as (
+
+    select * from {{ ref('agg_stock_weekly_metrics') }}
 
 ),
 
@@ -16,6 +22,28 @@ instruments as (
 sectors as (
 
     select * from {{ ref('agg_sector_performance') }}
+
+),
+
+weekly_bars as (
+
+    select count(*) as weekly_bar_count from weekly_prices
+
+),
+
+prices as (
+
+    select
+        instrument_key,
+        week_start_date
+    from weekly_prices
+    union all
+    select
+        daily_weeks.instrument_key,
+        daily_weeks.week_start_date
+    from daily_weeks
+    cross join weekly_bars
+    where weekly_bars.weekly_bar_count = 0
 
 ),
 

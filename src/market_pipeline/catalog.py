@@ -22,6 +22,7 @@ import yaml  # type: ignore[import-untyped]
 from market_pipeline import contracts, providers
 from market_pipeline.contracts import SilverRow
 from market_pipeline.feed import Provider
+from market_pipeline.partition import Grain
 from market_pipeline.settings import REPOSITORY
 
 COMMAND = "python -m market_pipeline.catalog"
@@ -33,7 +34,9 @@ _UNITS = (
     ("_zscore", "deviations"),
     ("_usd", "USD"),
     ("_shares", "shares"),
+    ("split_ratio", "new shares for one old"),
     ("_ratio", "fraction"),
+    ("_factor", "multiplier"),
     ("_at", "UTC instant"),
     ("_date", "date"),
     ("_days", "days"),
@@ -54,7 +57,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table of silver, reference or quarantine. `origins` are (source, table) pairs that are read and united."""
+    """One table of silver, reference or quarantine. `origins` are (source, table) pairs that are read and united; a
+    contract that no feed satisfies has none. `is_sliced`: a file per session makes it too many files for each build to
+    read."""
 
     name: str
     description: str
@@ -62,20 +67,32 @@ class Table:
     key: tuple[str, ...]
     origins: tuple[tuple[str, str], ...]
     rules: tuple[str, ...] = ()
+    is_silver: bool = False
+    is_sliced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One feed as dbt sees it: its rows are one table of the source `silver`."""
+
+    provider: str
+    dataset: str
+    contract: str
+    grain: Grain
 
     @property
-    def is_silver(self) -> bool:
-        """True when a contract declares it, not this module."""
-        return self.origins[0][0] == "silver"
+    def name(self) -> str:
+        """Name of the table."""
+        return f"{self.provider}__{self.dataset}"
 
 
 def generated(loaded: Mapping[str, Provider], dbt_dir: Path, docs_dir: Path) -> dict[Path, str]:
-    """Every generated file with its text. The providers decide which (provider, contract) pairs exist."""
-    pairs = _pairs(loaded)
-    silver = [_silver(name, pairs) for name in contracts.names() if any(c == name for _, c in pairs)]
+    """Every generated file with its text. The providers' feeds decide which tables of silver exist."""
+    feeds = _feeds(loaded)
+    silver = [_silver(name, feeds) for name in contracts.names()]
     tables = [*silver, *_REFERENCE, _QUARANTINE]
     staging = dbt_dir / "models" / "staging"
-    files = {staging / "sources.yml": _sources(pairs)}
+    files = {staging / "sources.yml": _sources(feeds)}
     for table in tables:
         files[staging / f"stg_{table.name}.sql"] = _staging_sql(table)
         files[staging / f"stg_{table.name}.yml"] = _staging_yml(table)
@@ -112,19 +129,25 @@ def _present(dbt_dir: Path) -> list[Path]:
     return [*(dbt_dir / "models" / "staging").glob("stg_*"), *(dbt_dir / "published" / "views").glob("*.sql")]
 
 
-def _pairs(loaded: Mapping[str, Provider]) -> list[tuple[str, str]]:
-    return sorted({(provider.name, feed.contract) for provider in loaded.values() for feed in provider.feeds})
+def _feeds(loaded: Mapping[str, Provider]) -> list[Source]:
+    return sorted(
+        (Source(p.name, feed.dataset, feed.contract, feed.grain) for p in loaded.values() for feed in p.feeds),
+        key=lambda source: source.name,
+    )
 
 
-def _silver(name: str, pairs: Iterable[tuple[str, str]]) -> Table:
+def _silver(name: str, feeds: Iterable[Source]) -> Table:
     schema = contracts.contract(name)
+    sources = [source for source in feeds if source.contract == name]
     return Table(
         name=name,
         description=_sentence(schema),
         columns=tuple(_column(column) for column in schema.columns().values()),
-        key=("provider", *schema.primary_key()),
-        origins=tuple(("silver", f"{provider}__{c}") for provider, c in pairs if c == name),
+        key=("provider", "dataset", *schema.primary_key()),
+        origins=tuple(("silver", source.name) for source in sources),
         rules=tuple(sorted(rule.replace("_", " ") for rule in _row_rules(schema))),
+        is_silver=True,
+        is_sliced=any(source.grain is Grain.SESSION for source in sources),
     )
 
 
@@ -156,21 +179,21 @@ def _sql_type(dtype: pl.DataType) -> str:
         return f"decimal({dtype.precision},{dtype.scale})"
     names = {
         pl.String: "varchar", pl.Float64: "double", pl.Int64: "bigint", pl.Int32: "integer", pl.Date: "date",
-        pl.Boolean: "boolean",
+        pl.Boolean: "boolean", pl.Enum: "varchar",
     }  # fmt: skip
     return names[type(dtype)]
 
 
-def _sources(pairs: Iterable[tuple[str, str]]) -> str:
+def _sources(feeds: Iterable[Source]) -> str:
     silver: list[dict[str, Any]] = []
-    for provider, name in pairs:
-        table = _silver(name, [(provider, name)])
-        location = f"silver/{name}/provider={provider}/**/*.parquet"
+    for feed in feeds:
+        table = _silver(feed.contract, [feed])
+        location = f"silver/{feed.contract}/provider={feed.provider}/dataset={feed.dataset}/**/*.parquet"
         silver.append(
             {
-                "name": f"{provider}__{name}",
-                "description": f"{table.description} From {provider}.",
-                "config": _location(location, ["silver", provider, name]),
+                "name": feed.name,
+                "description": f"{table.description} From {feed.provider}/{feed.dataset}.",
+                "config": _location(location, ["silver", feed.provider, feed.dataset]),
                 "columns": _columns(table),
             }
         )
@@ -190,7 +213,7 @@ def _sources(pairs: Iterable[tuple[str, str]]) -> str:
         "columns": _columns(_QUARANTINE),
     }
     described = (
-        ("silver", "Rows that satisfy their contract, one table per provider and contract.", silver),
+        ("silver", "Rows that satisfy their contract, one table per feed.", silver),
         ("reference", "Small tables that the pipeline writes before each build.", reference),
         ("quarantine", "Rows that broke a rule of their contract.", [quarantine]),
     )
@@ -213,9 +236,12 @@ def _staging_sql(table: Table) -> str:
     notice = _NOTICE.format(origin="its contract" if table.is_silver else "the list of such tables")
     names = ",\n".join(f"        {column.name}" for column in table.columns)
     parts = [
-        (name.split("__")[0], f"    select\n{names}\n    from {{{{ source('{source}', '{name}') }}}}")
+        (name, f"    select\n{names}\n    from {{{{ source('{source}', '{name}') }}}}")
         for source, name in table.origins
     ]
+    if not parts:
+        nulls = ",\n".join(f"        cast(null as {column.sql_type}) as {column.name}" for column in table.columns)
+        parts.append(("no_feed", f"    select\n{nulls}\n    from (select 1 as one) as one_row\n    where one = 0"))
     if len(parts) > 1:
         rows = "\n    union all\n".join(f"    select * from {name}" for name, _ in parts)  # noqa: S608 - own names
         parts.append(("united", rows))
@@ -231,14 +257,18 @@ def _staging_yml(table: Table) -> str:
     if conditions:
         tests.append({"holds": {"name": f"stg_{table.name}_rules", "arguments": {"rules": conditions}}})
     config: dict[str, Any] = {"contract": {"enforced": True}}
+    text = table.description
     if table.is_silver:
-        config["materialized"] = "table"  # read once: several models and tests need it
+        config["materialized"] = "view" if table.is_sliced else "table"  # a table is read once for models and tests
+        text += " Every feed, every version."
+    if table.is_sliced:
+        text += f" It reads one file per session; the build itself reads only changed ones, in `int_{table.name}`."
     model = {
         "name": f"stg_{table.name}",
-        "description": f"{table.description} Every provider, every version." if table.is_silver else table.description,
+        "description": text,
         "config": config,
         "columns": _columns(table),
-        "data_tests": tests,
+        **({} if table.is_sliced else {"data_tests": tests}),
     }
     return _yaml({"models": [model]}, origin="its contract" if table.is_silver else "the list of such tables")
 
@@ -357,6 +387,7 @@ _REFERENCE = (
         """
         instrument_id varchar The instrument.
         symbol varchar Its spelling.
+        market_symbol varchar The same as payloads of the whole market write it.
         valid_from date First day of the spelling.
         valid_to date? First day after it; null while it is in force.
         """,
@@ -375,7 +406,7 @@ _REFERENCE = (
         delay varchar How late it is.
         adjustment varchar What its prices are adjusted for.
         licence_note varchar What its terms allow.
-        grain varchar Length of a slice: day, week or month.
+        grain varchar Length of a slice: session, day, week or month.
         is_snapshot boolean True when each answer is the whole history.
         priority bigint The lowest wins where several providers have an instrument.
         """,
@@ -383,15 +414,16 @@ _REFERENCE = (
     _reference(
         "outcomes",
         "What became of one expected request of one slice.",
-        "provider dataset slice_start_date instrument_id",
+        "provider dataset slice_start_date request",
         """
         provider varchar The provider.
         dataset varchar Its dataset.
         contract varchar The silver contract.
         slice_start_date date First day of the slice.
         slice_end_date date First day after it.
-        instrument_id varchar The instrument.
-        symbol varchar Spelling under which it was asked.
+        request varchar Name of the request; pages of one answer have one name.
+        instrument_id varchar? The instrument; null for a request about the whole market.
+        symbol varchar? Spelling under which it was asked; null for a request about the whole market.
         outcome varchar fetched, empty, not_yet, refused, failed, deferred or missing (in no manifest yet).
         reason varchar? A short word for reports.
         fetched_at timestamptz? When it was last asked for (UTC).
@@ -399,6 +431,20 @@ _REFERENCE = (
         object_sha256 varchar? Its SHA-256.
         object_bytes bigint? Its size.
         manifest_seq bigint? Number of the manifest that says so.
+        """,
+    ),
+    _reference(
+        "silver_slices",
+        "One file of silver, by which a build finds what changed since the last one.",
+        "object_key",
+        """
+        contract varchar The contract of its rows.
+        provider varchar The provider.
+        dataset varchar Its dataset.
+        slice_start_date date First day of the slice.
+        object_key varchar Key of the file in the lake.
+        sha256 varchar Its SHA-256.
+        bytes bigint Its size.
         """,
     ),
     _reference(
@@ -415,7 +461,7 @@ _REFERENCE = (
 _QUARANTINE = _reference(
     "quarantine",
     "One rejected row and one rule that it broke.",
-    "bronze_key row_json rule",
+    "bronze_key slice_start_date row_json rule",
     """
     provider varchar The provider.
     dataset varchar Its dataset.

@@ -2,8 +2,8 @@
 
 The private file and dbt's process belong to one build. dbt runs as a child that ends when this process does, however
 it ends, so a killed build leaves a file that nobody reads and the next build removes. What does not belong here: what
-a published generation is (`warehouse`), the models (`dbt/`). Over 300 lines because build, audit and publication are
-one protocol whose order is the point.
+a build continues from (`seeding`), what a published generation is (`warehouse`), the models (`dbt/`). Over 300 lines
+because build, audit and publication are one protocol whose order is the point.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import duckdb
 import orjson
 import polars as pl
 
+from market_pipeline import seeding
 from market_pipeline.errors import CheckFailed, ConfigurationError, IncompleteSlice, LakeError
 from market_pipeline.store import Store
 from market_pipeline.warehouse import Generation, Warehouse
@@ -54,7 +55,8 @@ class NodeResult:
 
 @dataclass(frozen=True, slots=True)
 class GoldReport:
-    """One build. `is_new` is false when nothing had changed since the current generation, and nothing was written."""
+    """One build. `is_new` is false when nothing had changed since the current generation, and nothing was written.
+    `continued` is the generation that the build added to, None when it was made from nothing."""
 
     generation: str | None
     is_new: bool
@@ -66,6 +68,7 @@ class GoldReport:
     tests_failed: int
     results: tuple[NodeResult, ...]
     seconds: float
+    continued: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +80,13 @@ class DbtProject:
     lake: str
     environment: Mapping[str, str]
 
-    def run(self, *arguments: str, build_db: Path) -> subprocess.CompletedProcess[str]:
-        """Run dbt in a child that dies with us; its output is captured."""
+    def run(self, *arguments: str, build_db: Path, before: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run dbt in a child that dies with us; its output is captured. `before` is the snapshot that it continues."""
         self.target.mkdir(parents=True, exist_ok=True)
         environment = {
             **self.environment,
             "MARKET_PIPELINE_BUILD_DB": str(build_db),
+            "MARKET_PIPELINE_BEFORE_DB": ":memory:" if before is None else str(before),
             "MARKET_PIPELINE_LAKE": self.lake,
             "DBT_PROJECT_DIR": str(self.folder),
             "DBT_PROFILES_DIR": str(self.folder),
@@ -134,9 +138,13 @@ def build(
     now: dt.datetime,
     keep: int,
     is_rebuild: bool = False,
+    is_full_refresh: bool = False,
     allow_partial: bool = False,
 ) -> GoldReport:
-    """Build, audit and publish a generation. With the input of the present one nothing is done, unless `is_rebuild`.
+    """Build, audit and publish a generation. With the input of the present one nothing is done, unless `is_rebuild` or
+    `is_full_refresh`. The build adds to the present one what changed since, unless the project changed or
+    `is_full_refresh`: then it is made from nothing. Silver's files are in the reference table `silver_slices`, so
+    `silver_prefixes` names what else is read.
 
     Raises IncompleteSlice when symbols were refused or failed and `allow_partial` is not set, CheckFailed (with the
     report) when an error-level test fails: both leave the published generation as it was.
@@ -153,17 +161,30 @@ def build(
     with warehouse.lock():
         inputs = _inputs_sha256(project.folder, store, silver_prefixes, now=now, missing=missing)
         current = _whole(warehouse)
-        if current is not None and current.inputs_sha256 == inputs and not is_rebuild:
+        if current is not None and current.inputs_sha256 == inputs and not (is_rebuild or is_full_refresh):
             return GoldReport(
                 current.generation, False, current.is_partial, missing, current.tables, 0, 0, 0, (), _since(started)
             )
         folder = _fresh_folder(warehouse.folder)
         try:
             build_db = folder / "build.duckdb"
-            results = _dbt_build(project, build_db)
+            version = seeding.project_sha256(project.folder, store)
+            before = None if is_full_refresh else seeding.fitting(current, version)
+            if before is not None:
+                seeding.seed(build_db, warehouse.folder / before.file, before.incremental)
+            results = _dbt_build(project, build_db, before=warehouse.folder / before.file if before else None)
+            continued = before.generation if before else None
             failed = tuple(result for result in results if result.is_failure)
             report = GoldReport(
-                None, True, bool(missing), missing, {}, *_count(results), results=results, seconds=_since(started)
+                None,
+                True,
+                bool(missing),
+                missing,
+                {},
+                *_count(results),
+                results=results,
+                seconds=_since(started),
+                continued=continued,
             )
             if failed:
                 names = tuple(result.name for result in failed)
@@ -174,7 +195,15 @@ def build(
                     report=report,
                 )
             generation = _publish(
-                project, build_db, warehouse, missing=missing, inputs=inputs, profile=profile, now=now, keep=keep
+                project,
+                build_db,
+                warehouse,
+                missing=missing,
+                inputs=inputs,
+                version=version,
+                profile=profile,
+                now=now,
+                keep=keep,
             )
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -187,16 +216,17 @@ def build(
         *_count(results),
         results=results,
         seconds=_since(started),
+        continued=continued,
     )
 
 
 def audit(project: DbtProject, warehouse: Warehouse) -> GoldReport:
-    """Build and test in a private file that is thrown away; failures are in the report, not raised."""
+    """Build from nothing and test in a private file that is thrown away; failures are in the report, not raised."""
     started = time.monotonic()
     with warehouse.lock():
         folder = _fresh_folder(warehouse.folder)
         try:
-            results = _dbt_build(project, folder / "build.duckdb")
+            results = _dbt_build(project, folder / "build.duckdb", with_unit_tests=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return GoldReport(None, False, False, (), {}, *_count(results), results=results, seconds=_since(started))
@@ -211,10 +241,14 @@ def _whole(warehouse: Warehouse) -> Generation | None:
         return None
 
 
-def _dbt_build(project: DbtProject, build_db: Path) -> tuple[NodeResult, ...]:
+def _dbt_build(
+    project: DbtProject, build_db: Path, *, before: Path | None = None, with_unit_tests: bool = False
+) -> tuple[NodeResult, ...]:
     results_file = project.target / "run_results.json"
     results_file.unlink(missing_ok=True)
-    done = project.run("build", build_db=build_db)
+    # Unit tests judge the SQL, not the data: they belong to `audit` and to the test suite, and cost a third of a build.
+    arguments = ("build",) if with_unit_tests else ("build", "--exclude-resource-type", "unit_test")
+    done = project.run(*arguments, build_db=build_db, before=before)
     if not results_file.is_file():
         raise LakeError(f"dbt ended with code {done.returncode} and no results: {_tail(done.stdout)}")
     return tuple(
@@ -238,6 +272,7 @@ def _publish(
     *,
     missing: Sequence[dict[str, str]],
     inputs: str,
+    version: str,
     profile: str,
     now: dt.datetime,
     keep: int,
@@ -262,7 +297,15 @@ def _publish(
         profile=profile,
         now=now,
         keep=keep,
+        orders={node["name"]: order for node in marts if (order := _meta(node).get("published_order"))},
+        project_sha256=version,
+        incremental=sorted(node["name"] for node in marts if node["config"]["materialized"] == "incremental"),
     )
+
+
+def _meta(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = node["config"].get("meta") or {}
+    return found
 
 
 def _comments(marts: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -307,7 +350,7 @@ def _inputs_sha256(
         for key in store.list(prefix):
             if not key.endswith("reference/build.parquet"):  # it holds the minute of the build
                 digest.update(key.encode() + b"\0" + hashlib.sha256(store.get(key)).digest())
-    for file in sorted(p for p in project.rglob("*") if p.suffix in (".sql", ".yml") and p.is_file()):
+    for file in seeding.project_files(project):
         digest.update(file.relative_to(project).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 

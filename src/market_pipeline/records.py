@@ -22,7 +22,8 @@ _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One published state of gold. `tables` counts rows, `newest` holds each dataset's newest data date (ISO),
-    `missing` says who is absent when `is_partial` (provider, dataset, symbol, outcome, reason)."""
+    `missing` says who is absent when `is_partial` (provider, dataset, symbol, outcome, reason). A build of the project
+    with `project_sha256` can continue it: `incremental` are the tables that it then adds to."""
 
     generation: str
     file: str
@@ -35,6 +36,8 @@ class Generation:
     missing: tuple[dict[str, str], ...]
     inputs_sha256: str
     profile: str
+    project_sha256: str = ""
+    incremental: tuple[str, ...] = ()
 
     @property
     def number(self) -> int:

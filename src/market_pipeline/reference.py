@@ -1,19 +1,22 @@
-"""What gold needs beside silver, as small Parquet files in the lake: calendar, universe, sources, outcomes.
+"""What gold needs beside silver, as small Parquet files in the lake: calendar, universe, sources, outcomes, slices.
 
-They are generated anew before each build from the code, the universe's files and the manifests, so they are never a
-source of truth.
+They are generated anew before each build from the code, the universe's files, the manifests and silver's files, so they
+are never a source of truth.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import hashlib
 import io
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from market_pipeline import calendar, layout, manifest
+from market_pipeline.errors import LakeError, ObjectMissing
 from market_pipeline.feed import Feed, Instrument, Outcome, Provider
 from market_pipeline.manifest import Entry
 from market_pipeline.partition import Slice
@@ -21,6 +24,8 @@ from market_pipeline.store import Store
 from market_pipeline.universe import Universe, expected
 
 MISSING = "missing"
+# Whose spelling of a symbol the payloads of the whole market have, where it is not everybody's.
+MARKET = "polygon"
 _STAMP = pl.Datetime("us", "UTC")
 
 OUTCOMES: dict[str, pl.DataType] = {
@@ -29,6 +34,7 @@ OUTCOMES: dict[str, pl.DataType] = {
     "contract": pl.String(),
     "slice_start_date": pl.Date(),
     "slice_end_date": pl.Date(),
+    "request": pl.String(),
     "instrument_id": pl.String(),
     "symbol": pl.String(),
     "outcome": pl.String(),
@@ -39,72 +45,150 @@ OUTCOMES: dict[str, pl.DataType] = {
     "object_bytes": pl.Int64(),
     "manifest_seq": pl.Int64(),
 }
+SLICES: dict[str, pl.DataType] = {
+    "contract": pl.String(),
+    "provider": pl.String(),
+    "dataset": pl.String(),
+    "slice_start_date": pl.Date(),
+    "object_key": pl.String(),
+    "sha256": pl.String(),
+    "bytes": pl.Int64(),
+}
 
 
 def outcomes(store: Store, feeds: Iterable[tuple[Provider, Feed]], members: Sequence[Instrument]) -> pl.DataFrame:
-    """One row per feed, slice in bronze and expected instrument; in a feed's newest slice also the followed
-    instruments that no manifest names, as `missing`. Columns: `OUTCOMES`."""
-    rows: list[dict[str, Any]] = []
+    """One row per feed, slice in bronze and expected request; in a feed's newest slice also the requests for followed
+    instruments that no manifest names, as `missing`. Columns: `OUTCOMES`.
+
+    A manifest is never changed, so a slice that has no newer one since the last time, and was not the newest slice
+    then, is not read again: ten years of sessions are thousands of them.
+    """
+    known = _known_outcomes(store)
+    frames = [pl.DataFrame(schema=OUTCOMES)]
     for provider, feed in feeds:
-        keys = store.list(layout.bronze_dataset(provider.name, feed.dataset))
-        slice_keys = sorted({key for key in map(layout.slice_key_of, keys) if key is not None})
-        for slice_key in slice_keys:
+        before = known.filter(provider=provider.name, dataset=feed.dataset, contract=feed.contract)
+        settled = before.filter(
+            pl.col("slice_start_date") < pl.col("slice_start_date").max(), pl.col("outcome") != MISSING
+        )
+        parts = settled.partition_by("slice_start_date", "manifest_seq", as_dict=True)
+        newest_seq: dict[str, int] = {}
+        for key in store.list(layout.bronze_dataset(provider.name, feed.dataset)):
+            slice_key, seq = layout.slice_key_of(key), layout.manifest_seq(key)
+            if slice_key is not None and seq is not None:
+                newest_seq[slice_key] = max(seq, newest_seq.get(slice_key, 0))
+        rows: list[dict[str, Any]] = []
+        for slice_key in sorted(newest_seq):
             part = Slice.from_key(slice_key, grain=feed.grain)
-            committed = manifest.read(store, provider.name, feed.dataset, slice_key)
-            if committed is None:
-                continue
-            about = {
-                "provider": provider.name,
-                "dataset": feed.dataset,
-                "contract": feed.contract,
-                "slice_start_date": part.start,
-                "slice_end_date": part.end,
+            is_newest = slice_key == max(newest_seq)
+            same = parts.get((part.start, newest_seq[slice_key]))
+            if same is not None and not is_newest:
+                frames.append(same)
+            else:
+                rows.extend(_slice_outcomes(store, provider, feed, part, members if is_newest else None))
+        frames.append(pl.DataFrame(rows, schema=OUTCOMES))
+    return pl.concat(frames)
+
+
+def _slice_outcomes(
+    store: Store, provider: Provider, feed: Feed, part: Slice, members: Sequence[Instrument] | None
+) -> Iterator[dict[str, Any]]:
+    """The rows of one slice; `members` are those that a newest slice is expected to name."""
+    committed = manifest.read(store, provider.name, feed.dataset, part.key)
+    if committed is None:
+        return
+    about = {
+        "provider": provider.name,
+        "dataset": feed.dataset,
+        "contract": feed.contract,
+        "slice_start_date": part.start,
+        "slice_end_date": part.end,
+    }
+    prefix = layout.bronze_slice(provider.name, feed.dataset, part.key)
+    wanted = () if members is None else expected(feed, part, members)
+    for entry in _one_per_answer(committed.entries, {request.name for request in wanted}):
+        newest = entry.payloads[-1] if entry.payloads else None
+        yield {
+            **about,
+            "request": entry.request.chain,
+            "instrument_id": entry.request.instrument_id,
+            "symbol": entry.request.symbol,
+            "outcome": entry.outcome.value,
+            "reason": entry.reason,
+            "fetched_at": newest.fetched_at if newest else entry.asked_at,
+            "object_key": layout.bronze_payload(prefix, newest.object) if newest else None,
+            "object_sha256": newest.sha256 if newest else None,
+            "object_bytes": newest.bytes if newest else None,
+            "manifest_seq": committed.seq,
+        }
+    named = {entry.request.name for entry in committed.entries}
+    for request in wanted:
+        if request.name not in named:
+            yield {
+                **about,
+                "request": request.chain,
+                "instrument_id": request.instrument_id,
+                "symbol": request.symbol,
+                "outcome": MISSING,
+                "reason": "",
             }
-            prefix = layout.bronze_slice(provider.name, feed.dataset, slice_key)
-            wanted = {request.name for request in expected(feed, part, members)}
-            for entry in _one_per_instrument(committed.entries, wanted):
-                newest = entry.payloads[-1] if entry.payloads else None
-                rows.append(
-                    {
-                        **about,
-                        "instrument_id": entry.request.instrument_id,
-                        "symbol": entry.request.symbol,
-                        "outcome": entry.outcome.value,
-                        "reason": entry.reason,
-                        "fetched_at": newest.fetched_at if newest else entry.asked_at,
-                        "object_key": prefix + newest.object if newest else None,
-                        "object_sha256": newest.sha256 if newest else None,
-                        "object_bytes": newest.bytes if newest else None,
-                        "manifest_seq": committed.seq,
-                    }
-                )
-            if slice_key == slice_keys[-1]:
-                named = {entry.request.name for entry in committed.entries}
-                rows.extend(
-                    {**about, "instrument_id": r.instrument_id, "symbol": r.symbol, "outcome": MISSING, "reason": ""}
-                    for r in expected(feed, part, members)
-                    if r.name not in named
-                )
-    return pl.DataFrame(rows, schema=OUTCOMES)
 
 
-def _one_per_instrument(entries: Iterable[Entry], wanted: Collection[str]) -> list[Entry]:
-    """An instrument that was renamed within the slice was asked for under both symbols: the answer with data counts,
-    then the symbol that is in force, then the later answer."""
+def _one_per_answer(entries: Iterable[Entry], wanted: Collection[str]) -> list[Entry]:
+    """One entry per instrument, and one per answer of several pages.
+
+    An instrument that was renamed within the slice was asked for under both symbols: the answer with data counts, then
+    the symbol that is in force, then the later answer. Of several pages the first one that did not come stands for all,
+    else the last one.
+    """
     best: dict[str, tuple[tuple[bool, bool, bool, str], Entry]] = {}
     for entry in entries:
-        name = entry.request.name
-        asked_at = max([payload.fetched_at for payload in entry.payloads], default=entry.asked_at)
-        rank = (
-            entry.outcome is Outcome.FETCHED,
-            entry.outcome.is_final,
-            name in wanted,
-            asked_at.isoformat() if asked_at else "",
-        )
-        key = entry.request.instrument_id or name
+        rank = _instrument_rank(entry, wanted) if entry.request.page is None else _page_rank(entry, entry.request.page)
+        key = entry.request.instrument_id or entry.request.chain
         if key not in best or rank > best[key][0]:
             best[key] = (rank, entry)
     return [entry for _, entry in best.values()]
+
+
+def _instrument_rank(entry: Entry, wanted: Collection[str]) -> tuple[bool, bool, bool, str]:
+    asked_at = max([payload.fetched_at for payload in entry.payloads], default=entry.asked_at)
+    return (
+        entry.outcome is Outcome.FETCHED,
+        entry.outcome.is_final,
+        entry.request.name in wanted,
+        asked_at.isoformat() if asked_at else "",
+    )
+
+
+def _page_rank(entry: Entry, page: int) -> tuple[bool, bool, bool, str]:
+    if not entry.outcome.is_final:
+        return (True, False, False, f"{10**9 - page:09d}")
+    return (False, entry.outcome is Outcome.FETCHED, False, f"{page:09d}")
+
+
+def _known_outcomes(store: Store) -> pl.DataFrame:
+    """The outcomes as they were written last; empty when there are none that can be used."""
+    nothing = pl.DataFrame(schema=OUTCOMES)
+    try:
+        found = pl.read_parquet(io.BytesIO(store.get(layout.reference("outcomes"))))
+    except (LakeError, pl.exceptions.PolarsError):
+        return nothing
+    return found if dict(found.schema) == OUTCOMES else nothing
+
+
+def silver_slices(store: Store, feeds: Iterable[tuple[Provider, Feed]]) -> pl.DataFrame:
+    """One row per file of silver that has a slice. Columns: `SLICES`."""
+    rows = []
+    for provider, feed in feeds:
+        for key in store.list(layout.silver_dataset(feed.contract, provider.name, feed.dataset)):
+            slice_key = layout.slice_key_of(key)
+            if slice_key is None:
+                continue
+            with contextlib.suppress(ObjectMissing):  # taken away while we looked
+                data = store.get(key)
+                start = dt.date.fromisoformat(slice_key)
+                about = (feed.contract, provider.name, feed.dataset, start)
+                rows.append((*about, key, hashlib.sha256(data).hexdigest(), len(data)))
+    return pl.DataFrame(rows, schema=SLICES, orient="row")
 
 
 def tables(
@@ -131,9 +215,25 @@ def tables(
         ],
         schema_overrides={"sector": pl.String, "industry": pl.String, "delisted_date": pl.Date},
     )
+    market = {i.instrument_id: i.spelling(MARKET) for i in universe.instruments if MARKET in dict(i.spellings)}
     symbols = pl.DataFrame(
-        [(s.instrument_id, s.symbol, s.valid_from, s.valid_to) for s in universe.spellings],
-        schema={"instrument_id": pl.String, "symbol": pl.String, "valid_from": pl.Date, "valid_to": pl.Date},
+        [
+            (
+                s.instrument_id,
+                s.symbol,
+                market.get(s.instrument_id, s.symbol) if s.valid_to is None else s.symbol,
+                s.valid_from,
+                s.valid_to,
+            )
+            for s in universe.spellings
+        ],
+        schema={
+            "instrument_id": pl.String,
+            "symbol": pl.String,
+            "market_symbol": pl.String,
+            "valid_from": pl.Date,
+            "valid_to": pl.Date,
+        },
         orient="row",
     )
     sources = pl.DataFrame(
@@ -161,6 +261,7 @@ def tables(
         "symbols": symbols,
         "sources": sources,
         "outcomes": outcomes(store, feeds, universe.members(on=now.date())),
+        "silver_slices": silver_slices(store, feeds),
         "build": pl.DataFrame({"as_of": [now], "profile": [profile]}, schema={"as_of": _STAMP, "profile": pl.String}),
     }
 

@@ -97,9 +97,12 @@ def publish(
     profile: str,
     now: dt.datetime,
     keep: int,
+    orders: Mapping[str, Sequence[str]] | None = None,
+    project_sha256: str = "",
+    incremental: Sequence[str] = (),
 ) -> Generation:
-    """Copy `tables` out of the build, run `statements`, read everything back, then move the pointer. The caller holds
-    `writer_lock`."""
+    """Copy `tables` out of the build, run `statements`, read everything back, then move the pointer. `orders` names the
+    columns by which a table's rows are sorted, where all of them would be too many. The caller holds `writer_lock`."""
     files = [int(match[1]) for path in folder.iterdir() if (match := _FILE.match(path.name))]
     number = 1 + max(files, default=0)  # before cleaning: a number is used once, whatever became of it
     recover(folder)
@@ -111,7 +114,7 @@ def publish(
     path = folder / f"gold-{number:06d}.duckdb"
     temporary = path.with_name(f"{path.name}.tmp")
     try:
-        written = _copy(build_db, temporary, tables=tables, statements=statements)
+        written = _copy(build_db, temporary, tables=tables, statements=statements, orders=orders or {})
     except duckdb.Error as error:
         raise LakeError(f"The build {build_db.name} can't be copied: {first_line(error)}") from error
     sync(temporary)
@@ -130,6 +133,8 @@ def publish(
         missing=tuple(dict(row) for row in missing),
         inputs_sha256=inputs_sha256,
         profile=profile,
+        project_sha256=project_sha256,
+        incremental=tuple(incremental),
     )
     point(folder, record)
     _prune(folder, record, keep=keep)
@@ -202,10 +207,15 @@ def text(value: str) -> str:
 
 
 def _copy(
-    build_db: Path, target: Path, *, tables: Sequence[str], statements: Sequence[str]
+    build_db: Path,
+    target: Path,
+    *,
+    tables: Sequence[str],
+    statements: Sequence[str],
+    orders: Mapping[str, Sequence[str]],
 ) -> dict[str, tuple[int, int]]:
     """Rows and hash of each table as it was written to `target`. Rows go in sorted, so that equal input gives equal
-    files' content whatever the build's threads did."""
+    files' content whatever the build's threads did, and a reader of one instrument reads few blocks."""
     if not build_db.is_file():
         raise ObjectMissing(f"{build_db} is missing; `market-pipeline run gold` builds it")
     written: dict[str, tuple[int, int]] = {}
@@ -225,7 +235,8 @@ def _copy(
                     f"Table {name} is not in the build {build_db.name}; does a model of that name exist?"
                 )
             source = f"build.{quoted(schemas[name])}.{quoted(name)}"
-            con.execute(f"create table {quoted(name)} as select * from {source} order by all")  # noqa: S608 - quoted
+            order = ", ".join(map(quoted, orders.get(name, ()))) or "all"
+            con.execute(f"create table {quoted(name)} as select * from {source} order by {order}")  # noqa: S608 - quoted
             written[name] = _fingerprint(con, name)
             if written[name] != _fingerprint(con, source, is_quoted=True):
                 raise HashMismatch(f"{name} was not copied whole from {build_db.name}")

@@ -167,6 +167,9 @@ class Warehouse:
         profile: str,
         now: dt.datetime,
         keep: int = 3,
+        orders: Mapping[str, Sequence[str]] | None = None,
+        project_sha256: str = "",
+        incremental: Sequence[str] = (),
     ) -> Generation:
         """Copy `tables` of a private build file into a new generation, run `statements` in it (views and macros, names
         unqualified), read it back whole and move the pointer. Nothing may have the build file open."""
@@ -183,6 +186,9 @@ class Warehouse:
                 profile=profile,
                 now=now,
                 keep=max(keep, 3),
+                orders=orders,
+                project_sha256=project_sha256,
+                incremental=incremental,
             )
 
     def write_health(self, health: Health) -> None:

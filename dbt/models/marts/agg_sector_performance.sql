@@ -1,14 +1,58 @@
 with
 
-prices as (
+weekly_prices as (
 
     select * from {{ ref('fact_adjusted_prices') }}
+
+),
+
+daily_weeks as (
+
+    select * from {{ ref('agg_stock_weekly_metrics') }}
 
 ),
 
 instruments as (
 
     select * from {{ ref('dim_instrument') }}
+
+),
+
+weekly_bars as (
+
+    select count(*) as weekly_bar_count from weekly_prices
+
+),
+
+-- One source for the whole table, so that no sector compares two: weekly bars where there are any, else weeks made of
+-- daily ones.
+prices as (
+
+    select
+        instrument_key,
+        symbol,
+        week_start_date,
+        weekly_return_ratio,
+        dollar_volume_usd,
+        volume_shares,
+        volatility_52w_ratio,
+        is_partial_week,
+        'fact_adjusted_prices' as price_source
+    from weekly_prices
+    union all
+    select
+        daily_weeks.instrument_key,
+        daily_weeks.symbol,
+        daily_weeks.week_start_date,
+        daily_weeks.total_return_ratio as weekly_return_ratio,
+        daily_weeks.dollar_volume_usd,
+        daily_weeks.volume_shares,
+        daily_weeks.volatility_52w_ratio,
+        daily_weeks.is_partial_week,
+        'agg_stock_weekly_metrics' as price_source
+    from daily_weeks
+    cross join weekly_bars
+    where weekly_bars.weekly_bar_count = 0
 
 ),
 
@@ -55,7 +99,8 @@ sectors as (
         count(case when weekly_return_ratio < 0 then 1 end) as declining_count,
         max(case when best_number = 1 and weekly_return_ratio is not null then symbol end) as best_symbol,
         max(case when worst_number = 1 and weekly_return_ratio is not null then symbol end) as worst_symbol,
-        bool_or(is_partial_week) as is_partial_week
+        bool_or(is_partial_week) as is_partial_week,
+        max(price_source) as price_source
     from ranked_members
     group by sector, week_start_date
 
@@ -79,7 +124,8 @@ shares as (
         declining_count,
         best_symbol,
         worst_symbol,
-        is_partial_week
+        is_partial_week,
+        price_source
     from sectors
 
 )

@@ -1,8 +1,14 @@
 with
 
-symbols as (
+known_spellings as (
 
-    select * from {{ ref('stg_symbols') }}
+    select * from {{ ref('int_spelling') }}
+
+),
+
+price_versions as (
+
+    select * from {{ ref('fact_daily_price_version') }}
 
 ),
 
@@ -19,25 +25,63 @@ current_instruments as (
 
 ),
 
--- An instrument without a history of its own has always had the symbol in force.
+stranger_sessions as (
+
+    select
+        instrument_id,
+        source_symbol as symbol,
+        session_date
+    from price_versions
+    where identity_source = 'symbol'
+    group by instrument_id, source_symbol, session_date
+
+),
+
+-- A symbol that nobody known has on a day is the stranger's from the last known owner's end to the next one's
+-- beginning.
+stranger_bounds as (
+
+    select
+        stranger_sessions.instrument_id,
+        stranger_sessions.symbol,
+        stranger_sessions.session_date,
+        max(
+            case when known_spellings.valid_to <= stranger_sessions.session_date then known_spellings.valid_to end
+        ) as valid_from,
+        min(
+            case when known_spellings.valid_from > stranger_sessions.session_date then known_spellings.valid_from end
+        ) as valid_to
+    from stranger_sessions
+    left join known_spellings
+        on stranger_sessions.symbol = known_spellings.symbol
+    group by stranger_sessions.instrument_id, stranger_sessions.symbol, stranger_sessions.session_date
+
+),
+
 spellings as (
 
+    select
+        instrument_id,
+        instrument_symbol as symbol,
+        valid_from,
+        valid_to
+    from known_spellings
+    union all
+    select
+        instrument_id,
+        symbol,
+        coalesce(valid_from, cast('1900-01-01' as date)) as valid_from,
+        valid_to
+    from stranger_bounds
+    group by instrument_id, symbol, valid_from, valid_to
+    union all
     select
         instrument_id,
         symbol,
         valid_from,
         valid_to
-    from symbols
-    union all
-    select
-        current_instruments.instrument_id,
-        current_instruments.symbol,
-        cast('1900-01-01' as date) as valid_from,
-        null as valid_to
     from current_instruments
-    left join symbols
-        on current_instruments.instrument_id = symbols.instrument_id
-    where symbols.instrument_id is null
+    where instrument_id = 'unknown'
 
 ),
 

@@ -9,7 +9,7 @@ quarantine as (
 rejected_rows as (
 
     select
-        {{ surrogate_key(['bronze_key', 'rule', 'row_json']) }} as quarantine_key,
+        {{ surrogate_key(['bronze_key', 'slice_start_date', 'rule', 'row_json']) }} as quarantine_key,
         provider,
         dataset,
         slice_start_date,

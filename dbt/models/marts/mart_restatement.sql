@@ -1,9 +1,104 @@
 -- Longer than most models: a cause can only be judged beside the changes that it explains, and is tested with them.
+-- A fact is imported once for each use: DuckDB keeps a step that is used twice in memory, all rows of it.
 with
+
+weekly_versions as (
+
+    select * from {{ ref('fact_price_version') }}
+
+),
+
+daily_versions as (
+
+    select * from {{ ref('fact_daily_price_version') }}
+
+),
+
+all_daily_versions as (
+
+    select * from {{ ref('fact_daily_price_version') }}
+
+),
+
+daily_prices as (
+
+    select * from {{ ref('fact_daily_price') }}
+
+),
+
+dates as (
+
+    select * from {{ ref('dim_date') }}
+
+),
+
+-- Of the many sessions only those matter whose word did not stand.
+restated_sessions as (
+
+    select
+        provider,
+        instrument_id,
+        session_date
+    from all_daily_versions
+    where version_number > 1 or known_to is not null
+    group by provider, instrument_id, session_date
+
+),
 
 versions as (
 
-    select * from {{ ref('fact_price_version') }}
+    select
+        'week' as cadence,
+        price_version_key as version_key,
+        provider,
+        instrument_id,
+        week_start_date as period_start_date,
+        symbol,
+        version_number,
+        open_usd,
+        high_usd,
+        low_usd,
+        close_usd,
+        adjusted_close_usd,
+        cast(volume_shares as double) as volume_shares,
+        cast(null as double) as vwap_usd,
+        cast(null as double) as transaction_count,
+        dividend_usd,
+        cast(null as double) as split_ratio,
+        known_from,
+        known_to,
+        is_partial_week as is_partial
+    from weekly_versions
+    union all
+    select
+        'day' as cadence,
+        daily_versions.daily_price_version_key as version_key,
+        daily_versions.provider,
+        daily_versions.instrument_id,
+        daily_versions.session_date as period_start_date,
+        daily_versions.symbol,
+        daily_versions.version_number,
+        daily_versions.open_usd,
+        daily_versions.high_usd,
+        daily_versions.low_usd,
+        daily_versions.close_usd,
+        daily_versions.adjusted_close_usd,
+        daily_versions.volume_shares,
+        daily_versions.vwap_usd,
+        cast(daily_versions.transaction_count as double) as transaction_count,
+        daily_versions.dividend_usd,
+        daily_versions.split_ratio,
+        daily_versions.known_from,
+        daily_versions.known_to,
+        coalesce(daily_versions.known_from < dates.closes_at, false) as is_partial
+    from daily_versions
+    inner join restated_sessions
+        on
+            daily_versions.provider = restated_sessions.provider
+            and daily_versions.instrument_id = restated_sessions.instrument_id
+            and daily_versions.session_date = restated_sessions.session_date
+    left join dates
+        on daily_versions.session_date = dates.calendar_date
 
 ),
 
@@ -13,22 +108,25 @@ ordered_versions as (
         *,
         lag(known_from) over in_time as old_known_from,
         lag(known_to) over in_time as old_known_to,
-        lag(is_partial_week) over in_time as is_old_partial,
+        lag(is_partial) over in_time as is_old_partial,
         lag(open_usd) over in_time as old_open_usd,
         lag(high_usd) over in_time as old_high_usd,
         lag(low_usd) over in_time as old_low_usd,
         lag(close_usd) over in_time as old_close_usd,
         lag(adjusted_close_usd) over in_time as old_adjusted_close_usd,
         lag(volume_shares) over in_time as old_volume_shares,
+        lag(vwap_usd) over in_time as old_vwap_usd,
+        lag(transaction_count) over in_time as old_transaction_count,
         lag(dividend_usd) over in_time as old_dividend_usd,
+        lag(split_ratio) over in_time as old_split_ratio,
         lead(known_from) over in_time as next_known_from,
-        min(known_from) over (partition by provider, instrument_id) as first_known_from
+        min(known_from) over (partition by cadence, provider, instrument_id) as first_known_from
     from versions
-    window in_time as (partition by provider, instrument_id, week_start_date order by version_number)
+    window in_time as (partition by cadence, provider, instrument_id, period_start_date order by version_number)
 
 ),
 
--- The running week's row is meant to change, so what follows it is no restatement.
+-- A running period's row is meant to change, so what follows it is no restatement.
 pairs as (
 
     select
@@ -62,7 +160,13 @@ measures as (
     union all
     select 'volume'
     union all
+    select 'vwap'
+    union all
+    select 'transaction_count'
+    union all
     select 'dividend'
+    union all
+    select 'split_ratio'
 
 ),
 
@@ -77,8 +181,11 @@ values_by_measure as (
             when 'low' then pairs.old_low_usd
             when 'close' then pairs.old_close_usd
             when 'adjusted_close' then pairs.old_adjusted_close_usd
-            when 'volume' then cast(pairs.old_volume_shares as double)
+            when 'volume' then pairs.old_volume_shares
+            when 'vwap' then pairs.old_vwap_usd
+            when 'transaction_count' then pairs.old_transaction_count
             when 'dividend' then pairs.old_dividend_usd
+            when 'split_ratio' then pairs.old_split_ratio
         end as old_value,
         case measures.measure
             when 'open' then pairs.open_usd
@@ -86,8 +193,11 @@ values_by_measure as (
             when 'low' then pairs.low_usd
             when 'close' then pairs.close_usd
             when 'adjusted_close' then pairs.adjusted_close_usd
-            when 'volume' then cast(pairs.volume_shares as double)
+            when 'volume' then pairs.volume_shares
+            when 'vwap' then pairs.vwap_usd
+            when 'transaction_count' then pairs.transaction_count
             when 'dividend' then pairs.dividend_usd
+            when 'split_ratio' then pairs.split_ratio
         end as new_value
     from pairs
     cross join measures
@@ -103,61 +213,117 @@ changes as (
         and not (
             measure = 'adjusted_close'
             and is_close_changed
-            and abs(factor_ratio - 1) <= rounding_ratio
+            and coalesce(abs(factor_ratio - 1) <= rounding_ratio, false)
         )
 
 ),
 
 -- Every later word on a dividend, with the share of the price that it leaves: 1 - dividend / close of the week before.
-dividend_news as (
+weekly_dividend_news as (
 
     select
+        news.cadence,
         news.provider,
         news.instrument_id,
-        news.week_start_date as ex_week_date,
+        news.period_start_date as ex_date,
         news.known_from,
         (1 - news.dividend_usd / coalesce(before.close_usd, news.close_usd))
         / (1 - coalesce(news.old_dividend_usd, 0) / coalesce(before.close_usd, news.close_usd)) as kept_ratio
     from ordered_versions as news
     left join versions as before
         on
-            news.provider = before.provider
+            news.cadence = before.cadence
+            and news.provider = before.provider
             and news.instrument_id = before.instrument_id
-            and {{ add_days('news.week_start_date', -7) }} = before.week_start_date
+            and {{ add_days('news.period_start_date', -7) }} = before.period_start_date
             and news.known_from >= before.known_from
             and (before.known_to is null or news.known_from < before.known_to)
     where
-        news.dividend_usd <> coalesce(news.old_dividend_usd, 0)
+        news.cadence = 'week'
+        and news.dividend_usd <> coalesce(news.old_dividend_usd, 0)
         and news.known_from > news.first_known_from
         and greatest(news.dividend_usd, coalesce(news.old_dividend_usd, 0))
         < coalesce(before.close_usd, news.close_usd)
 
 ),
 
--- What the dividends that became known between two versions make us expect of the factor of an earlier week.
+adjusted_instruments as (
+
+    select
+        provider,
+        instrument_id
+    from changes
+    where cadence = 'day' and measure = 'adjusted_close'
+    group by provider, instrument_id
+
+),
+
+-- Of days the fact knows the dividends and what they leave: what its total factor moved by beyond the split.
+daily_dividends as (
+
+    select
+        adjusted_instruments.provider,
+        daily_prices.instrument_id,
+        daily_prices.session_date,
+        daily_prices.dividend_usd,
+        daily_prices.split_ratio
+        * lag(daily_prices.total_factor) over in_time / daily_prices.total_factor as kept_ratio
+    from daily_prices
+    inner join adjusted_instruments
+        on daily_prices.instrument_id = adjusted_instruments.instrument_id
+    window in_time as (
+        partition by adjusted_instruments.provider, daily_prices.instrument_id order by daily_prices.session_date
+    )
+
+),
+
+-- A vendor adjusts for a dividend once its first session without it has closed.
+dividend_news as (
+
+    select * from weekly_dividend_news
+    union all
+    select
+        'day' as cadence,
+        daily_dividends.provider,
+        daily_dividends.instrument_id,
+        daily_dividends.session_date as ex_date,
+        dates.closes_at as known_from,
+        daily_dividends.kept_ratio
+    from daily_dividends
+    inner join dates
+        on daily_dividends.session_date = dates.calendar_date
+    where daily_dividends.dividend_usd > 0 and daily_dividends.kept_ratio > 0
+
+),
+
+-- What the dividends that became known between two versions make us expect of the factor of an earlier period. Closes
+-- of the week before stand in for those of the day before, hence 30 % of room around a dividend's effect in weeks.
 factor_changes as (
 
     select
-        changes.price_version_key,
+        changes.version_key,
+        max(changes.cadence) as cadence,
         max(changes.provider) as provider,
         max(changes.instrument_id) as instrument_id,
         max(changes.known_from) as known_from,
         max(changes.factor_ratio) as factor_ratio,
         max(changes.rounding_ratio) as rounding_ratio,
+        max(case changes.cadence when 'week' then 0.3 else 0.05 end) as room_ratio,
         bool_or(changes.is_raw_changed) as is_raw_changed,
         count(dividend_news.kept_ratio) as dividend_count,
-        min(dividend_news.ex_week_date) as first_ex_week_date,
+        min(dividend_news.ex_date) as first_ex_date,
         coalesce(exp(sum(ln(dividend_news.kept_ratio))), 1) as kept_ratio
     from changes
     left join dividend_news
         on
-            changes.provider = dividend_news.provider
+            changes.cadence = dividend_news.cadence
+            and changes.provider = dividend_news.provider
             and changes.instrument_id = dividend_news.instrument_id
-            and changes.week_start_date < dividend_news.ex_week_date
+            and changes.period_start_date < dividend_news.ex_date
             and changes.old_known_from < dividend_news.known_from
             and changes.known_from >= dividend_news.known_from
     where changes.measure = 'adjusted_close'
-    group by changes.price_version_key
+    group by changes.version_key
 
 ),
 
@@ -183,22 +349,22 @@ split_factors as (
 
 ),
 
--- Closes of the week before stand in for those of the day before, hence 30 % of room around a dividend's effect.
 fitted_factors as (
 
     select
-        factor_changes.price_version_key,
+        factor_changes.version_key,
+        max(factor_changes.cadence) as cadence,
         max(factor_changes.provider) as provider,
         max(factor_changes.instrument_id) as instrument_id,
         max(factor_changes.known_from) as known_from,
         max(factor_changes.factor_ratio) as factor_ratio,
         max(factor_changes.rounding_ratio) as rounding_ratio,
         max(factor_changes.dividend_count) as dividend_count,
-        max(factor_changes.first_ex_week_date) as first_ex_week_date,
+        max(factor_changes.first_ex_date) as first_ex_date,
         bool_or(
             factor_changes.dividend_count > 0
             and abs(factor_changes.factor_ratio - factor_changes.kept_ratio)
-            <= 0.3 * abs(1 - factor_changes.kept_ratio) + factor_changes.rounding_ratio
+            <= factor_changes.room_ratio * abs(1 - factor_changes.kept_ratio) + factor_changes.rounding_ratio
         ) as is_dividend,
         max(split_factors.split_factor) as split_factor
     from factor_changes
@@ -206,19 +372,26 @@ fitted_factors as (
         on
             not factor_changes.is_raw_changed
             and abs(factor_changes.factor_ratio / factor_changes.kept_ratio / split_factors.split_factor - 1)
-            <= 0.002 + 0.3 * abs(1 - factor_changes.kept_ratio) + factor_changes.rounding_ratio
-    group by factor_changes.price_version_key
+            <= 0.002 + factor_changes.room_ratio * abs(1 - factor_changes.kept_ratio) + factor_changes.rounding_ratio
+    group by factor_changes.version_key
 
 ),
 
--- A dividend or a split moves all earlier weeks by one ratio; a week that moved by another one was corrected.
+-- A dividend or a split moves all earlier periods by one ratio; one that moved by another was corrected.
 uniform_ratios as (
 
     select
         *,
         median(factor_ratio) over (
             partition by
-                provider, instrument_id, known_from, dividend_count, first_ex_week_date, is_dividend, split_factor
+                cadence,
+                provider,
+                instrument_id,
+                known_from,
+                dividend_count,
+                first_ex_date,
+                is_dividend,
+                split_factor
         ) as uniform_ratio
     from fitted_factors
 
@@ -227,7 +400,7 @@ uniform_ratios as (
 factor_causes as (
 
     select
-        price_version_key,
+        version_key,
         'adjusted_close' as measure,
         case
             when abs(factor_ratio / uniform_ratio - 1) > 2 * rounding_ratio then 'correction'
@@ -242,10 +415,11 @@ factor_causes as (
 restated_values as (
 
     select
+        changes.cadence,
         changes.instrument_id,
         changes.symbol,
         changes.provider,
-        changes.week_start_date,
+        changes.period_start_date,
         changes.measure,
         changes.old_value,
         changes.new_value,
@@ -255,7 +429,7 @@ restated_values as (
     from changes
     left join factor_causes
         on
-            changes.price_version_key = factor_causes.price_version_key
+            changes.version_key = factor_causes.version_key
             and changes.measure = factor_causes.measure
 
 ),
@@ -263,10 +437,11 @@ restated_values as (
 withdrawn_rows as (
 
     select
+        cadence,
         instrument_id,
         symbol,
         provider,
-        week_start_date,
+        period_start_date,
         'close' as measure,
         close_usd as old_value,
         cast(null as double) as new_value,
@@ -274,17 +449,18 @@ withdrawn_rows as (
         known_to as first_seen_at,
         'withdrawn' as cause
     from ordered_versions
-    where known_to is not null and known_to is distinct from next_known_from and not is_partial_week
+    where known_to is not null and known_to is distinct from next_known_from and not is_partial
 
 ),
 
 reinstated_rows as (
 
     select
+        cadence,
         instrument_id,
         symbol,
         provider,
-        week_start_date,
+        period_start_date,
         'close' as measure,
         cast(null as double) as old_value,
         close_usd as new_value,
@@ -313,7 +489,7 @@ numbered_restatements as (
         *,
         cast(
             row_number() over (
-                partition by provider, instrument_id, week_start_date, measure order by first_seen_at
+                partition by cadence, provider, instrument_id, period_start_date, measure order by first_seen_at
             ) as integer
         ) as change_number
     from restatements
@@ -323,12 +499,21 @@ numbered_restatements as (
 keyed_restatements as (
 
     select
-        {{ surrogate_key(['provider', 'instrument_id', 'week_start_date', 'measure', 'change_number']) }}
-            as restatement_key,
+        case cadence
+            when 'week'
+                then {{ surrogate_key(['provider', 'instrument_id', 'period_start_date', 'measure', 'change_number']) }}
+            else
+                {{ surrogate_key([
+                    'cadence', 'provider', 'instrument_id', 'period_start_date', 'measure', 'change_number'
+                ]) }}
+        end as restatement_key,
         instrument_id,
         symbol,
         provider,
-        week_start_date,
+        cadence,
+        period_start_date,
+        case when cadence = 'week' then period_start_date end as week_start_date,
+        case when cadence = 'day' then period_start_date end as session_date,
         measure,
         change_number,
         old_value,

@@ -9,6 +9,7 @@ outcomes as (
         contract,
         slice_start_date,
         slice_end_date,
+        request,
         instrument_id,
         symbol,
         outcome,

@@ -6,6 +6,7 @@ symbols as (
     select
         instrument_id,
         symbol,
+        market_symbol,
         valid_from,
         valid_to
     from {{ source('reference', 'symbols') }}

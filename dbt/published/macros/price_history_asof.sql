@@ -1,27 +1,50 @@
--- Every bar as it was known at the instant `known_at`: one row per instrument and week, from the preferred provider
--- where it was known by then, else the next one.
+-- Every daily bar as it was known at the instant `known_at` (a timestamp; text is read as UTC when it has no zone and
+-- the session is in UTC): one row per instrument and session, chosen as `fact_daily_price` chooses among the providers
+-- that had the session by then. Prices are as traded.
 create or replace macro price_history_asof(known_at) as table
-    select
-        instrument_id,
-        symbol,
-        provider,
-        week_start_date,
-        session_date,
-        version_number,
-        open_usd,
-        high_usd,
-        low_usd,
-        close_usd,
-        adjusted_close_usd,
-        volume_shares,
-        dividend_usd,
-        known_from,
-        known_to,
-        is_partial_week
-    from fact_price_version
-    where
-        known_from <= cast(known_at as timestamp with time zone)
-        and (known_to is null or known_to > cast(known_at as timestamp with time zone))
-    -- rank(), not row_number(): all weeks of the chosen provider stay.
-    qualify rank() over (partition by instrument_id order by provider_rank) = 1
-    order by symbol, instrument_id, week_start_date;
+    with known_versions as (
+        select
+            instrument_id,
+            symbol,
+            provider,
+            provider_rank,
+            session_date,
+            version_number,
+            open_usd,
+            high_usd,
+            low_usd,
+            close_usd,
+            volume_shares,
+            vwap_usd,
+            transaction_count,
+            adjusted_close_usd,
+            known_from,
+            known_to
+        from fact_daily_price_version
+        where
+            known_from <= cast(known_at as timestamp with time zone)
+            and (known_to is null or known_to > cast(known_at as timestamp with time zone))
+    ),
+
+    voting_versions as (
+        select
+            *,
+            list(close_usd) over (partition by instrument_id, session_date) as known_closes
+        from known_versions
+    ),
+
+    counted_versions as (
+        select
+            *,
+            len(list_filter(
+                known_closes, lambda other: greatest(other, close_usd) <= least(other, close_usd) * 1.001
+            )) as agreeing_count
+        from voting_versions
+    )
+
+    select * exclude (provider_rank, known_closes, agreeing_count)
+    from counted_versions
+    -- A provider has one version of a session at an instant and a rank of its own: there is no tie.
+    qualify
+        row_number() over (partition by instrument_id, session_date order by agreeing_count desc, provider_rank asc) = 1
+    order by symbol, instrument_id, session_date;

@@ -29,6 +29,8 @@ current_instruments as (
         instruments.listed_date,
         instruments.delisted_date,
         instruments.is_delisted,
+        instruments.is_followed,
+        instruments.identity_source,
         profiles.market_capitalization,
         profiles.pe_ratio,
         profiles.beta,

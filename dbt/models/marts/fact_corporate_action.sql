@@ -1,0 +1,295 @@
+with
+
+announcements as (
+
+    select * from {{ ref('stg_corporate_actions') }}
+    where action_type in ('split', 'dividend')
+
+),
+
+versions as (
+
+    select * from {{ ref('fact_daily_price_version') }}
+
+),
+
+spellings as (
+
+    select * from {{ ref('int_spelling') }}
+
+),
+
+instruments as (
+
+    select * from {{ ref('dim_instrument') }}
+
+),
+
+sources as (
+
+    select * from {{ ref('stg_sources') }}
+
+),
+
+dates as (
+
+    select * from {{ ref('dim_date') }}
+
+),
+
+feeds as (
+
+    select
+        provider,
+        dataset,
+        bool_or(is_snapshot) as is_snapshot
+    from sources
+    group by provider, dataset
+
+),
+
+priorities as (
+
+    select
+        provider,
+        min(priority) as priority
+    from sources
+    where contract in ('corporate_actions', 'bars_daily')
+    group by provider
+
+),
+
+-- A snapshot is all that its feed knows of a symbol, so what the newest one leaves out is no longer so.
+ranked_announcements as (
+
+    select
+        announcements.*,
+        feeds.is_snapshot,
+        rank() over (
+            partition by
+                announcements.provider,
+                announcements.dataset,
+                coalesce(announcements.instrument_id, announcements.symbol)
+            order by announcements.slice_start_date desc
+        ) as snapshot_rank,
+        -- `known_at` is part of the key; of two spellings that were asked at one instant the later by alphabet counts.
+        row_number() over (
+            partition by
+                announcements.provider,
+                announcements.dataset,
+                coalesce(announcements.instrument_id, announcements.symbol),
+                announcements.action_type,
+                announcements.effective_date,
+                announcements.kind
+            order by announcements.known_at desc, announcements.symbol desc
+        ) as backward_number
+    from announcements
+    left join feeds
+        on
+            announcements.provider = feeds.provider
+            and announcements.dataset = feeds.dataset
+
+),
+
+-- Daily bars of some feeds carry the dividend or split of their session.
+told_actions as (
+
+    select
+        provider,
+        instrument_id as source_instrument_id,
+        symbol as source_symbol,
+        action_type,
+        effective_date,
+        kind,
+        split_to / split_from as split_ratio,
+        cash_amount,
+        coalesce(currency, 'USD') as currency,
+        declaration_date,
+        record_date,
+        pay_date,
+        frequency_per_year,
+        known_at as known_from
+    from ranked_announcements
+    where backward_number = 1 and (snapshot_rank = 1 or not coalesce(is_snapshot, false))
+    union all
+    select
+        provider,
+        source_instrument_id,
+        source_symbol,
+        'split' as action_type,
+        session_date as effective_date,
+        'bar' as kind,
+        split_ratio,
+        null as cash_amount,
+        'USD' as currency,
+        null as declaration_date,
+        null as record_date,
+        null as pay_date,
+        null as frequency_per_year,
+        known_from
+    from versions
+    where is_current and split_ratio <> 1
+    union all
+    select
+        provider,
+        source_instrument_id,
+        source_symbol,
+        'dividend' as action_type,
+        session_date as effective_date,
+        'bar' as kind,
+        null as split_ratio,
+        cast(dividend_usd as decimal(28, 10)) as cash_amount,
+        'USD' as currency,
+        null as declaration_date,
+        null as record_date,
+        null as pay_date,
+        null as frequency_per_year,
+        known_from
+    from versions
+    where is_current and dividend_usd > 0
+
+),
+
+-- A ratio of one is no split, and a dividend of nothing none. What is dated on a closed day counts from the session
+-- after it.
+identified_actions as (
+
+    select
+        told_actions.*,
+        case
+            when dates.is_session or dates.next_session_date is null then told_actions.effective_date
+            else dates.next_session_date
+        end as first_session_date,
+        coalesce(
+            told_actions.source_instrument_id,
+            spellings.instrument_id,
+            {{ instrument_id_of(["'symbol'", 'told_actions.source_symbol']) }}
+        ) as instrument_id,
+        coalesce(priorities.priority, 9999) as priority
+    from told_actions
+    left join spellings
+        on
+            case when told_actions.source_instrument_id is null then told_actions.source_symbol end
+            = spellings.symbol
+            and told_actions.effective_date >= spellings.valid_from
+            and told_actions.effective_date < coalesce(spellings.valid_to, {{ open_end() }})
+    left join dates
+        on told_actions.effective_date = dates.calendar_date
+    left join priorities
+        on told_actions.provider = priorities.provider
+    where told_actions.split_ratio <> 1 or told_actions.cash_amount > 0
+
+),
+
+-- One provider's word on one day: vendors split a day's dividends into kinds as they like, so the day's sum is
+-- compared.
+days as (
+
+    select
+        instrument_id,
+        action_type,
+        first_session_date,
+        provider,
+        priority,
+        coalesce({{ product('split_ratio') }}, cast(sum(cash_amount) as double)) as day_value
+    from identified_actions
+    group by instrument_id, action_type, first_session_date, provider, priority
+
+),
+
+supported_days as (
+
+    select
+        days.instrument_id,
+        days.action_type,
+        days.first_session_date,
+        days.provider,
+        days.priority,
+        count(*) as provider_count,
+        count(
+            case
+                when greatest(days.day_value, others.day_value) <= least(days.day_value, others.day_value) * 1.005
+                    then 1
+            end
+        ) as agreeing_count
+    from days
+    inner join days as others
+        on
+            days.instrument_id = others.instrument_id
+            and days.action_type = others.action_type
+            and days.first_session_date = others.first_session_date
+    group by days.instrument_id, days.action_type, days.first_session_date, days.provider, days.priority
+
+),
+
+-- The value that most providers have counts, then the preferred provider, then the name: one answers for the day.
+ranked_days as (
+
+    select
+        *,
+        row_number() over (
+            partition by instrument_id, action_type, first_session_date
+            order by agreeing_count desc, priority asc, provider asc
+        ) as provider_number
+    from supported_days
+
+),
+
+current_symbols as (
+
+    select
+        instrument_id,
+        symbol
+    from instruments
+    where is_current
+
+),
+
+actions as (
+
+    select
+        {{ surrogate_key([
+            'actions.instrument_id', 'actions.action_type', 'actions.effective_date', 'actions.kind'
+        ]) }} as corporate_action_key,
+        coalesce(instruments.instrument_key, {{ unknown_key() }}) as instrument_key,
+        actions.instrument_id,
+        coalesce(names.instrument_symbol, current_symbols.symbol, actions.source_symbol) as symbol,
+        actions.action_type,
+        actions.effective_date,
+        actions.first_session_date,
+        actions.kind,
+        actions.split_ratio,
+        actions.cash_amount,
+        case when actions.action_type = 'dividend' then actions.currency end as currency,
+        actions.declaration_date,
+        actions.record_date,
+        actions.pay_date,
+        actions.frequency_per_year,
+        actions.provider,
+        cast(ranked_days.provider_count as integer) as provider_count,
+        cast(ranked_days.agreeing_count as integer) as agreeing_provider_count,
+        actions.known_from
+    from identified_actions as actions
+    inner join ranked_days
+        on
+            actions.instrument_id = ranked_days.instrument_id
+            and actions.action_type = ranked_days.action_type
+            and actions.first_session_date = ranked_days.first_session_date
+            and actions.provider = ranked_days.provider
+            and ranked_days.provider_number = 1
+    left join instruments
+        on
+            actions.instrument_id = instruments.instrument_id
+            and actions.effective_date >= instruments.valid_from
+            and actions.effective_date < coalesce(instruments.valid_to, {{ open_end() }})
+    left join spellings as names
+        on
+            actions.instrument_id = names.instrument_id
+            and actions.effective_date >= names.valid_from
+            and actions.effective_date < coalesce(names.valid_to, {{ open_end() }})
+    left join current_symbols
+        on actions.instrument_id = current_symbols.instrument_id
+
+)
+
+select * from actions

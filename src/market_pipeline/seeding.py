@@ -1,0 +1,60 @@
+"""What a gold build continues from: the published generation, if it is of the same project, and copies of its tables.
+
+The build file is private and fresh each time. Of the last generation it gets copies of the incremental tables, to which
+dbt then adds what changed; everything else of that generation is read from the snapshot itself, attached read-only. A
+ledger in the snapshot says which files of silver its rows come from. What does not belong here: what changed (the
+models find out), building and publishing (`gold`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+import duckdb
+
+from market_pipeline import layout
+from market_pipeline.errors import LakeError
+from market_pipeline.records import Generation, first_line
+from market_pipeline.snapshots import GUARD, quoted, text
+from market_pipeline.store import Store
+
+# Stored rows depend on these as on the models: whose word counts, and which day is the session before.
+_TABLES = ("sources", "calendar")
+_ENGINES = ("dbt-core", "dbt-duckdb", "duckdb")
+
+
+def project_sha256(project: Path, store: Store) -> str:
+    """Hash of everything by which equal silver gives equal rows: models, macros, engines, priorities, sessions."""
+    digest = hashlib.sha256("|".join(f"{name} {version(name)}" for name in _ENGINES).encode())
+    for file in project_files(project):
+        digest.update(file.relative_to(project).as_posix().encode() + b"\0" + file.read_bytes())
+    for name in _TABLES:
+        digest.update(hashlib.sha256(store.get(layout.reference(name))).digest())
+    return digest.hexdigest()
+
+
+def project_files(project: Path) -> list[Path]:
+    """The models, macros, tests and published views of a dbt project, sorted."""
+    return sorted(path for path in project.rglob("*") if path.suffix in (".sql", ".yml") and path.is_file())
+
+
+def fitting(current: Generation | None, project: str) -> Generation | None:
+    """The generation, if a build of the project with this hash can continue it."""
+    if current is None or not current.incremental or current.project_sha256 != project:
+        return None
+    return current
+
+
+def seed(build_db: Path, snapshot: Path, tables: Iterable[str]) -> None:
+    """Make the build file with copies of these tables of a snapshot."""
+    limits = {key: GUARD[key] for key in ("memory_limit", "threads")}
+    try:
+        with duckdb.connect(str(build_db), config={**limits, "preserve_insertion_order": "false"}) as con:
+            con.execute(f"attach {text(str(snapshot))} as before (read_only)")
+            for name in tables:
+                con.execute(f"create table {quoted(name)} as from before.{quoted(name)}")
+    except duckdb.Error as error:
+        raise LakeError(f"{snapshot.name} can't be continued: {first_line(error)}") from error
