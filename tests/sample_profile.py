@@ -33,6 +33,11 @@ class Profile:
     variables: Mapping[str, str]
     sandbox: str
 
+    @property
+    def root(self) -> Path:
+        """Folder of the profile."""
+        return Path(self.variables["MARKET_PIPELINE_HOME"]) / self.variables["MARKET_PIPELINE_PROFILE"]
+
     def pipeline(self) -> Pipeline:
         """A new pipeline of the profile."""
         return Pipeline(load_settings())
@@ -62,6 +67,11 @@ def make(home: Path, sandbox: str, manifest: bytes, monkeypatch: pytest.MonkeyPa
         "ALPHA_VANTAGE_BASE_URL": f"{sandbox}/alpha_vantage",
         "ALPHA_VANTAGE_API_KEY": KEY,
         "ALPHA_VANTAGE_PLAN": "premium-1200",
+        "FMP_BASE_URL": f"{sandbox}/fmp",
+        "FMP_API_KEY": KEY,
+        "FMP_PLAN": "ultimate",
+        "POLYGON_BASE_URL": f"{sandbox}/polygon",
+        "POLYGON_API_KEY": KEY,
         **more,
     }
     for name, value in variables.items():

@@ -145,15 +145,19 @@ class Tab:
 
 
 def is_drawn(page: Any) -> bool:
-    """True when a canvas has more than one colour."""
+    """True when there are charts, and each has a canvas of several colours."""
     return bool(
         page.evaluate(
-            """() => [...document.querySelectorAll('[data-testid=stEChartsChart] canvas')].some(canvas => {
-                 const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-                 const seen = new Set();
-                 for (let i = 0; i < pixels.length; i += 404) seen.add(pixels.slice(i, i + 4).join());
-                 return seen.size > 3;
-               })"""
+            """() => {
+                 const isDrawn = canvas => {
+                   const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+                   const seen = new Set();
+                   for (let i = 0; i < pixels.length; i += 404) seen.add(pixels.slice(i, i + 4).join());
+                   return seen.size > 3;
+                 };
+                 const found = [...document.querySelectorAll('[data-testid=stEChartsChart]')];
+                 return found.length > 0 && found.every(one => [...one.querySelectorAll('canvas')].some(isDrawn));
+               }"""
         )
     )
 
@@ -166,6 +170,40 @@ def test_a_page_is_drawn(address: str, browser: Any, shots: Path, theme: str, na
     assert tab.page.locator("h1").first.inner_text() == PAGES[name]
     assert is_drawn(tab.page)
     tab.keep(shots / f"{name}-{theme}.png")
+    tab.check(address)
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    {
+        "week-total": "symbol=ELKO&bars=Weekly&prices=Total+return&range=All",
+        "month": "symbol=ZEBU&bars=Monthly&range=All&averages=20&averages=50&averages=120&averages=200",
+        "asof-raw": "symbol=ORCA&prices=Raw&known=2026-05-01&known-at=14:30&range=3Y",
+        "feed": "symbol=DODO",
+    }.items(),
+)
+def test_the_price_chart_is_drawn_in_each_way(address: str, browser: Any, shots: Path, name: str, query: str) -> None:
+    tab = Tab(browser).open(f"{address}/?{query}")
+    tab.page.locator("[data-testid=stEChartsChart] canvas").first.wait_for(timeout=20_000)
+    tab.settle()
+    assert is_drawn(tab.page)
+    tab.keep(shots / f"prices-{name}.png")
+    tab.check(address)
+
+
+def test_a_typed_name_leads_to_its_symbol(address: str, browser: Any) -> None:
+    """What the box does not offer is searched for on the server."""
+    tab = Tab(browser).open(f"{address}/?symbol=KIWI")
+    tab.page.get_by_role("heading", name="KIWI closed at").wait_for()
+    tab.settle()
+    box = tab.page.get_by_role("combobox", name="Symbol")
+    box.fill("robotics")
+    box.press("Enter")
+    tab.page.get_by_text("Nothing is called robotics. One of these?").wait_for()
+    tab.page.get_by_role("button", name="Orca Robotics").click()
+    tab.page.get_by_role("heading", name="ORCA closed at").wait_for()
+    tab.page.wait_for_function("location.search.includes('symbol=ORCA')")
+    tab.settle()
     tab.check(address)
 
 
@@ -185,8 +223,8 @@ def test_pages_are_reached_by_clicks_and_keep_the_symbol(address: str, browser: 
     tab.settle()
     tab.page.get_by_role("link", name="Volatility").click()
     tab.page.get_by_role("heading", name="KIWI moved at").wait_for()
-    tab.page.get_by_text("1Y", exact=True).click()
-    tab.page.wait_for_function("location.search.includes('range=1Y') && location.search.includes('symbol=KIWI')")
+    tab.page.get_by_text("3Y", exact=True).click()
+    tab.page.wait_for_function("location.search.includes('range=3Y') && location.search.includes('symbol=KIWI')")
     tab.settle()
     tab.check(address)
 
@@ -203,7 +241,7 @@ def test_a_new_generation_appears_within_two_seconds(address: str, browser: Any,
         record = fixture.publish(folder, build_db=home / f"market-{seed}.duckdb")
         started = time.monotonic()
         rows, seen = warehouse.query(
-            "select close_usd from fact_adjusted_prices where symbol = 'ORCA' order by week_start_date desc limit 1"
+            "select close_usd from fact_daily_price where symbol = 'ORCA' order by session_date desc limit 1"
         )
         assert seen.generation == record.generation
         tab.page.get_by_text(f"Generation {record.generation}").first.wait_for(timeout=10_000)

@@ -16,12 +16,15 @@ import dagster as dg
 import pytest
 
 from market_pipeline.orchestration import locks, runs
+from market_pipeline.orchestration.legs import Leg
+from market_pipeline.pipeline import Pipeline
 from market_pipeline.sandbox.app import SandboxConfig, running
 from market_pipeline.settings import load_settings
 from sample_profile import CLOCK, SEEDS, WEEK, Profile, make, receiving
 
 WEEKLY = "bronze/alpha_vantage/weekly_adjusted"
-BARS = "silver/alpha_vantage/bars_weekly_adjusted"
+BARS = "silver/alpha_vantage/weekly_adjusted"
+GROUPED, SESSIONS = "bronze/polygon/grouped_daily", ("2026-11-18", "2026-11-19", "2026-11-20")
 MODULE = "market_pipeline.orchestration.definitions"
 DEADLINE_S = 240.0  # the daemon and its code server import Dagster before they look
 pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.xdist_group("daemon")]
@@ -38,7 +41,7 @@ def messages() -> Iterator[tuple[str, list[str]]]:
 def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: tuple[str, list[str]]) -> Iterator[Profile]:
     """A sample profile whose automation is switched on."""
     clock = dt.datetime.fromisoformat(CLOCK)
-    with running(SandboxConfig(universe=SEEDS, clock=clock, plan="unlimited")) as sandbox:
+    with running(SandboxConfig(universe=SEEDS, clock=clock, plan="unlimited", roster_size=60)) as sandbox:
         made = make(
             tmp_path,
             sandbox,
@@ -87,7 +90,7 @@ def test_silver_and_gold_follow_bronze_by_themselves(
 
         # 1. A slice with a refused symbol is not passed on.
         profile.faults({"kind": "message", "message": "invalid_call", "symbol": "BQLN"})
-        refused = runs.start(pipeline, selection=(WEEKLY,), partition_key=WEEK)
+        refused = runs.start(pipeline, Leg((WEEKLY,), (WEEK,)))
         assert not refused.is_success
         _wait(lambda: messages[1], "the alert about the refused symbol", daemon)
         assert "BQLN" in messages[1][0]
@@ -97,7 +100,7 @@ def test_silver_and_gold_follow_bronze_by_themselves(
 
         # 2. A whole slice is: one week of 98, and of one feed of two.
         profile.faults()
-        assert runs.start(pipeline, selection=(WEEKLY,), partition_key=WEEK).is_success
+        assert runs.start(pipeline, Leg((WEEKLY,), (WEEK,))).is_success
         _wait(lambda: any(_is_owned(run) for run in _automated(instance)), "a run that locks itself", daemon)
         _wait(lambda: _newest(instance, "gold/fact_adjusted_prices"), "gold", daemon)
         silver = _newest(instance, BARS)
@@ -115,14 +118,28 @@ def test_silver_and_gold_follow_bronze_by_themselves(
         assert health.last_run is not None
         assert (health.last_run.target, health.last_run.status) == ("gold", "success")
 
-        # 3. A run that is killed is ended by the reaper, and told about.
+        # 3. A range of sessions is followed by one run over the range.
+        assert runs.start(pipeline, Leg((GROUPED,), SESSIONS)).is_success
+        key = dg.AssetKey(GROUPED.replace("bronze", "silver").split("/"))
+        _wait(lambda: instance.get_materialized_partitions(key) == set(SESSIONS), "silver of the sessions", daemon)
+        _wait(lambda: _sessions(pipeline) == len(SESSIONS), "the sessions in gold", daemon)
+        _wait(lambda: all(run.is_finished for run in instance.get_runs()), "the end of every run", daemon)
+        assert all(run.is_success for run in _automated(instance))
+        (silver_run,) = [run for run in _automated(instance) if key in (run.asset_selection or ())]
+        assert silver_run.tags["dagster/asset_partition_range_start"] == SESSIONS[0]
+        assert silver_run.tags["dagster/asset_partition_range_end"] == SESSIONS[-1]
+
+        # 4. A run that is killed is ended by the reaper, and told about.
         profile.faults({"kind": "latency", "seconds": 45, "count": 1})
         before = len(messages[1])
         process = profile.python(
             "from market_pipeline.settings import load_settings\n"
             "from market_pipeline.pipeline import Pipeline\n"
             "from market_pipeline.orchestration import runs\n"
-            f"runs.start(Pipeline(load_settings()), selection=({WEEKLY!r},), partition_key={WEEK!r}, refetch=True)\n"
+            "from market_pipeline.orchestration.legs import Leg\n"
+            "from market_pipeline.orchestration.resources import Asked\n"
+            "asked = Asked(refetch=True)\n"
+            f"runs.start(Pipeline(load_settings()), Leg(({WEEKLY!r},), ({WEEK!r},)), asked=asked)\n"
         )
         _wait(lambda: _is_started(instance), "a run that hangs", daemon)
         process.send_signal(signal.SIGKILL)
@@ -130,6 +147,13 @@ def test_silver_and_gold_follow_bronze_by_themselves(
         _wait(lambda: not _is_started(instance), "the reaper", daemon)
         _wait(lambda: len(messages[1]) > before, "the alert about the killed run", daemon)
         assert "died" in messages[1][-1]
+
+
+def _sessions(pipeline: Pipeline) -> int:
+    """How many sessions the published daily fact has."""
+    answer, _ = pipeline.warehouse.query("select count(distinct session_date) as n from fact_daily_price")
+    (row,) = answer.to_pylist()
+    return int(row["n"])
 
 
 def _wait(condition: Callable[[], object], what: str, log: Path) -> None:

@@ -162,7 +162,7 @@ def test_a_restated_close_keeps_both_values(lake: Lake) -> None:
     assert found[0]["cause"] == "correction"
     for moment, expected in ((SATURDAYS[3], event.old), (SATURDAYS[4], event.new)):
         (row,) = lake.rows(
-            "select close_usd from prices_asof($1, $2) where symbol = 'CQXT'",
+            "select close_usd from weekly_prices_asof($1, $2) where symbol = 'CQXT'",
             event.week_start + dt.timedelta(days=6),
             moment + dt.timedelta(hours=1),
         )
@@ -510,7 +510,7 @@ def test_the_key_is_in_no_file_and_no_output_after_a_run_with_faults(tmp_path: P
         import httpx2
 
         faults = [
-            {"kind": "message", "message": "per_day_echo", "symbol": "BQLN", "function": "OVERVIEW"},
+            {"kind": "message", "message": "per_day_echo", "symbol": "BQLN", "endpoint": "OVERVIEW"},
             {"kind": "reset", "symbol": "XLOM", "count": 1},
             {"kind": "status", "status": 500, "symbol": "BQLN", "count": 1},
             {"kind": "html", "symbol": "VEXQ", "count": 1},

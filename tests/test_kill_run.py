@@ -1,4 +1,4 @@
-"""SIGKILL of `market-pipeline run` in each phase, with readers open on gold.
+"""SIGKILL of `market-pipeline run` and `backfill` in each phase, with readers open on gold.
 
 A kill counts only when the process was alive in its phase and died by the signal. The default run does one kill a
 phase; `make chaos` does more (MARKET_PIPELINE_TEST_RUN_KILLS).
@@ -34,6 +34,7 @@ KILLS = int(os.environ.get("MARKET_PIPELINE_TEST_RUN_KILLS", "1"))
 SYMBOLS = "BQLN,CQXT,XLOM,VEXQ,HLQV,KQTL"
 FIRST = dt.datetime(2026, 7, 11, 12, tzinfo=dt.UTC)
 PROFILE = "demo-kill"
+TARGETS = ("alpha_vantage/weekly_adjusted", "alpha_vantage/overview")
 
 pytestmark = [pytest.mark.kill, pytest.mark.slow, pytest.mark.xdist_group("kill_run")]
 
@@ -107,7 +108,7 @@ class Victim:
 
     def start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "market_pipeline.cli", "run", "all"],
+            [sys.executable, "-m", "market_pipeline.cli", "run", *TARGETS],
             env=self.variables,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -169,7 +170,9 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
         yield made
 
 
-def kill_inside(victim: Victim, is_inside: Callable[[], bool], *, longest_s: float, rng: random.Random) -> bool:
+def kill_inside(
+    victim: Victim | Backfill, is_inside: Callable[[], bool], *, longest_s: float, rng: random.Random
+) -> bool:
     """Start a run, wait for the phase, wait a little, kill. True when it died inside the phase."""
     run = victim.start()
     try:
@@ -226,3 +229,76 @@ def test_a_run_killed_in_each_phase_in_turn_loses_nothing_and_the_next_one_compl
         assert killed[phase] >= KILLS, f"only {killed[phase]} of {KILLS} runs died inside {phase}"
     assert readers.reads > 0
     assert not readers.faults
+
+
+# A backfill of sessions
+
+
+@dataclass
+class Backfill:
+    """`market-pipeline backfill` of thirty sessions of the whole market, and what is on disk of it."""
+
+    home: Path
+    url: str
+
+    @property
+    def root(self) -> Path:
+        return self.home / "demo-sessions"
+
+    def start(self) -> subprocess.Popen[str]:
+        variables = {
+            "MARKET_PIPELINE_PROFILE": self.root.name,
+            "MARKET_PIPELINE_HOME": str(self.home),
+            "MARKET_PIPELINE_CLOCK": "2026-11-20T22:00:00Z",
+            "MARKET_PIPELINE_UNIVERSE": SYMBOLS,
+            "POLYGON_BASE_URL": f"{self.url}/polygon",
+        }
+        span = ["--since", "2026-10-12", "--until", "2026-11-20"]
+        return subprocess.Popen(
+            [sys.executable, "-m", "market_pipeline.cli", "backfill", "polygon/grouped_daily", *span],
+            env={**os.environ, **variables},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def committed(self) -> set[str]:
+        """Sessions that have a manifest."""
+        files = (self.root / "lake/bronze/polygon/grouped_daily").glob("slice=*/manifest-*.json")
+        return {file.parent.name.removeprefix("slice=") for file in files}
+
+    def written(self) -> set[str]:
+        """Sessions that are in silver."""
+        folder = self.root / "lake/silver/bars_daily/provider=polygon/dataset=grouped_daily"
+        return {file.parent.name.removeprefix("slice=") for file in folder.glob("slice=*/part.parquet")}
+
+    def calls(self) -> int:
+        state = httpx2.get(f"{self.url}/_sandbox/state").json()
+        return sum(a["count"] for a in state["answers"] if "grouped" in a["endpoint"])
+
+    def is_fetching(self) -> bool:
+        return 3 <= len(self.committed()) < 30
+
+    def is_normalizing(self) -> bool:
+        return 3 <= len(self.written()) < 30
+
+    def is_in_dbt(self) -> bool:
+        return bool(list((self.root / "warehouse").glob("build-*/build.duckdb")))
+
+
+def test_a_backfill_killed_in_each_phase_asks_for_no_session_twice(tmp_path: Path) -> None:
+    clock = dt.datetime(2026, 11, 20, 22, tzinfo=dt.UTC)
+    with running(SandboxConfig(universe=SEEDS, clock=clock, plan="unlimited", roster_size=200)) as url:
+        httpx2.put(f"{url}/_sandbox/faults", json=[{"kind": "latency", "seconds": 0.1}]).raise_for_status()
+        victim, rng = Backfill(tmp_path, url), random.Random("sessions")
+        for phase, longest_s in (("is_fetching", 0.2), ("is_normalizing", 0.02), ("is_in_dbt", 3.0)):
+            assert kill_inside(victim, getattr(victim, phase), longest_s=longest_s, rng=rng), phase
+        run = victim.start()
+        _, told = run.communicate(timeout=300)
+        assert run.returncode == 0, told
+        assert len(victim.committed()) == len(victim.written()) == 30
+        assert 30 <= victim.calls() <= 31, "at most the call under way is made twice"
+        answer, _ = Warehouse(victim.root / "warehouse").query(
+            "select count(distinct session_date) as sessions from fact_daily_price"
+        )
+        assert answer.to_pylist() == [{"sessions": 30}]

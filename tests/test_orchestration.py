@@ -21,17 +21,20 @@ from dagster_dbt import DagsterDbtTranslator, build_dbt_asset_specs
 
 from market_pipeline.errors import ConfigurationError, IncompleteSlice, Refused
 from market_pipeline.ingest import IngestReport
-from market_pipeline.orchestration import checks, locks, resources, runs, schedules
+from market_pipeline.orchestration import automation, checks, legs, locks, resources, runs
 from market_pipeline.orchestration.definitions import build
+from market_pipeline.orchestration.legs import Leg
 from market_pipeline.orchestration.partitions import partitions
+from market_pipeline.orchestration.resources import Asked
 from market_pipeline.partition import Grain
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.sandbox.app import SandboxConfig, running
-from market_pipeline.settings import load_settings
+from market_pipeline.settings import Settings, load_settings
 from sample_profile import CLOCK, KEY, SEEDS, WEEK, Profile, make, receiving
 
 WEEKLY, OVERVIEW = "bronze/alpha_vantage/weekly_adjusted", "bronze/alpha_vantage/overview"
-BARS = "silver/alpha_vantage/bars_weekly_adjusted"
+BARS, PROFILES = "silver/alpha_vantage/weekly_adjusted", "silver/alpha_vantage/overview"
+WEEKLIES = (WEEKLY, BARS, OVERVIEW, PROFILES)
 pytestmark = pytest.mark.xdist_group("orchestration")
 
 
@@ -49,7 +52,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def sandbox() -> Iterator[str]:
     """The fictional market, without a call budget."""
     clock = dt.datetime.fromisoformat(CLOCK)
-    with running(SandboxConfig(universe=SEEDS, clock=clock, plan="unlimited")) as url:
+    with running(SandboxConfig(universe=SEEDS, clock=clock, plan="unlimited", roster_size=60)) as url:
         yield url
 
 
@@ -61,8 +64,8 @@ def profile(tmp_path: Path, sandbox: str, manifest: bytes, monkeypatch: pytest.M
     made.faults()
 
 
-def _current(pipeline: Pipeline, *selection: str, **more: bool) -> runs.RunOutcome:
-    return runs.start(pipeline, selection=selection, partition_key=WEEK, **more)
+def _current(pipeline: Pipeline, *selection: str, asked: Asked = Asked()) -> runs.RunOutcome:  # noqa: B008 - frozen
+    return runs.start(pipeline, Leg(selection, (WEEK,)), asked=asked)
 
 
 def _tree(folder: Path) -> dict[str, str]:
@@ -141,8 +144,9 @@ def test_gold_is_what_dagster_dbt_reads_from_the_same_manifest(profile: Profile,
 
     specs = build_dbt_asset_specs(manifest=json.loads(manifest), dagster_dbt_translator=Named())
     oracle = {spec.key: {dep.asset_key for dep in spec.deps} for spec in specs}
-    silver = {dg.AssetKey(BARS.split("/")), dg.AssetKey(["silver", "alpha_vantage", "company_profile"])}
     graph = build(load_settings()).resolve_asset_graph()
+    silver = {key for key in graph.get_all_asset_keys() if key.path[0] == "silver"}
+    assert len(silver) == len(profile.pipeline().feeds())
     ours = {key: set(graph.get(key).parent_keys) for key in graph.get_all_asset_keys() if key.path[0] == "gold"}
     assert ours.keys() == oracle.keys()
     for key, parents in oracle.items():
@@ -181,6 +185,8 @@ def test_a_missing_manifest_names_the_command_that_mends_it(profile: Profile) ->
                 "MARKET_PIPELINE_CLOCK": "",
                 "ALPHA_VANTAGE_BASE_URL": "",
                 "ALPHA_VANTAGE_API_KEY": "",
+                "FMP_API_KEY": "",
+                "POLYGON_API_KEY": "",
             },
             "STOPPED",
         ),
@@ -202,13 +208,69 @@ def test_automation_runs_where_a_real_key_is(
     assert {schedule.default_status.value for schedule in repository.schedule_defs} == {automation}
 
 
-def test_the_schedule_asks_for_the_running_slice_in_new_york_time(profile: Profile) -> None:
-    repository = build(load_settings()).get_repository_def()
-    (schedule,) = repository.schedule_defs
-    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 20 * * 5", "America/New_York")
-    with dg.build_schedule_context(repository_def=repository) as context:
-        (request,) = schedule.evaluate_tick(context).run_requests or ()
-    assert request.partition_key == WEEK
+def _ticked(settings: Settings) -> dict[str, tuple[dg.ScheduleDefinition, list[dg.RunRequest], str]]:
+    """Every schedule, what it asks for, and why it asks for nothing."""
+    repository = build(settings).get_repository_def()
+    found = {}
+    for schedule in repository.schedule_defs:
+        now = settings.now()
+        with dg.build_schedule_context(repository_def=repository, scheduled_execution_time=now) as context:
+            tick = schedule.evaluate_tick(context)
+        assert schedule.execution_timezone == "America/New_York"
+        found[schedule.name] = schedule, list(tick.run_requests or ()), tick.skip_message or ""
+    return found
+
+
+def test_the_schedules_ask_for_the_newest_slice_of_each_grain_in_new_york_time(profile: Profile) -> None:
+    """Friday evening: the session has closed, and the five before it are asked again for corrections."""
+    found = _ticked(load_settings())
+    crons = {name: schedule.cron_schedule for name, (schedule, _, _) in found.items()}
+    assert crons["bronze_week_schedule"] == "0 20 * * 5"
+    assert crons["bronze_session_schedule"] == "0 6 * * 2-6"
+    assert crons["bronze_month_schedule"] == "0 6 * * 2-6", "what a month holds is announced and corrected daily"
+    (week,) = found["bronze_week_schedule"][1]
+    assert week.partition_key == WEEK
+    (month,) = found["bronze_month_schedule"][1]
+    assert month.partition_key == "2026-11-01"
+    session = {
+        tuple(k.path[1:]): request for request in found["bronze_session_schedule"][1] for k in request.asset_selection
+    }
+    assert session["alpha_vantage", "daily_adjusted"].partition_key == "2026-11-20"
+    revised = session["polygon", "grouped_daily"]
+    assert revised is session["fmp", "eod_raw"]
+    assert revised.partition_key is None
+    assert revised.tags["dagster/asset_partition_range_start"] == "2026-11-13"
+    assert revised.tags["dagster/asset_partition_range_end"] == "2026-11-20"
+    assert revised.tags["market_pipeline/trailing"] == "true"
+
+
+def test_the_morning_after_a_holiday_asks_for_no_session_again(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thanksgiving is Thursday the 26th; the half day after it is a session."""
+    monkeypatch.setenv("MARKET_PIPELINE_CLOCK", "2026-11-27T11:00:00Z")
+    _, requests, reason = _ticked(load_settings())["bronze_session_schedule"]
+    assert not requests
+    assert "2026-11-26 was no session; the newest is 2026-11-25" in reason
+    monkeypatch.setenv("MARKET_PIPELINE_CLOCK", "2026-11-28T11:00:00Z")
+    _, requests, _ = _ticked(load_settings())["bronze_session_schedule"]
+    assert {r.tags.get("dagster/asset_partition_range_end", r.partition_key) for r in requests} == {"2026-11-27"}
+
+
+def test_schedules_ask_only_for_feeds_with_a_key_and_a_plan(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("PROFILE", "recorded"), ("UNIVERSE", "")):
+        monkeypatch.setenv(f"MARKET_PIPELINE_{name}", value)
+    monkeypatch.setenv("ALPHA_VANTAGE_PLAN", "free")
+    for name in ("FMP_API_KEY", "POLYGON_API_KEY"):
+        monkeypatch.setenv(name, "")
+    settings = load_settings()
+    settings.dbt_target.mkdir(parents=True)
+    (settings.dbt_target / "manifest.json").write_bytes((profile.root / "dbt" / "manifest.json").read_bytes())
+    found = _ticked(settings)
+    (week,) = found["bronze_week_schedule"][1]
+    assert {key.path[1] for key in week.asset_selection} == {"alpha_vantage"}
+    assert not found["bronze_session_schedule"][1]
+    assert "key and a plan" in found["bronze_session_schedule"][2]
 
 
 # Partitions
@@ -241,13 +303,12 @@ def test_a_run_from_the_command_line_is_a_run_in_the_instance_with_all_it_has_to
     told: list[tuple[str, int, int]] = []
     outcome = runs.start(
         pipeline,
-        selection=runs.select(pipeline, "all"),
-        partition_key=WEEK,
+        Leg((*WEEKLIES, "gold"), (WEEK,)),
         on_progress=lambda what, done, total: told.append((what, done, total)),
     )
     assert outcome.is_success, outcome.errors
     assert outcome.error is None
-    assert {what for what, _, _ in told} == {WEEKLY, OVERVIEW}
+    assert {what for what, _, _ in told} == set(WEEKLIES)
     assert (WEEKLY, 3, 3) in told
     current = pipeline.warehouse.current()
     assert current is not None
@@ -277,7 +338,7 @@ def test_a_run_from_the_command_line_is_a_run_in_the_instance_with_all_it_has_to
     columns = schema["dagster/column_schema"].columns
     assert {c.name: c.description for c in columns}["close_usd"] == "Last close of the week, raw."
 
-    again = runs.start(pipeline, selection=runs.select(pipeline, "all"), partition_key=WEEK)
+    again = runs.start(pipeline, Leg((*WEEKLIES, "gold"), (WEEK,)))
     assert again.is_success, again.errors
     (built,) = (report for report in again.reports if hasattr(report, "is_new"))
     assert not built.is_new
@@ -291,8 +352,8 @@ def test_a_range_of_slices_is_one_run_with_a_report_for_each(profile: Profile) -
     weeks = ["2026-11-02", "2026-11-09", WEEK]
     for week in weeks:
         now = dt.datetime.fromisoformat(week).replace(tzinfo=dt.UTC) + dt.timedelta(days=2)
-        Pipeline(pipeline.settings, now=lambda now=now: now).ingest("alpha_vantage", "weekly_adjusted", week)
-    outcome = runs.start(pipeline, selection=(BARS,), partition_range=(weeks[0], weeks[-1]))
+        Pipeline(pipeline.settings, now=lambda now=now: now).ingest("alpha_vantage", "weekly_adjusted", [week])
+    outcome = runs.start(pipeline, Leg((BARS,), tuple(weeks)))
     assert outcome.is_success, outcome.errors
     assert [report.slice_key for report in outcome.reports] == weeks
     with runs.open_instance(pipeline.settings) as instance:
@@ -305,7 +366,7 @@ def test_a_range_of_slices_is_one_run_with_a_report_for_each(profile: Profile) -
 
 
 def test_a_past_week_without_a_snapshot_is_one_clear_sentence(profile: Profile) -> None:
-    outcome = runs.start(profile.pipeline(), selection=(WEEKLY,), partition_key="2026-10-05")
+    outcome = runs.start(profile.pipeline(), Leg((WEEKLY,), ("2026-10-05",)))
     assert not outcome.is_success
     assert isinstance(outcome.error, IncompleteSlice)
     assert "no snapshot of 2026-10-05" in str(outcome.error)
@@ -313,14 +374,14 @@ def test_a_past_week_without_a_snapshot_is_one_clear_sentence(profile: Profile) 
 
 def test_targets_are_words_and_an_unknown_one_lists_the_known(profile: Profile) -> None:
     pipeline = profile.pipeline()
-    assert runs.select(pipeline, "alpha_vantage/weekly_adjusted") == (WEEKLY, BARS, "gold")
-    assert runs.select(pipeline, "gold") == ("gold",)
-    assert WEEKLY not in runs.select(pipeline, "silver")
-    assert runs.select(pipeline, "all", layers=("silver",)) == (BARS, "silver/alpha_vantage/company_profile")
+    assert legs.select(pipeline, "alpha_vantage/weekly_adjusted") == (WEEKLY, BARS, "gold")
+    assert legs.select(pipeline, "gold") == ("gold",)
+    assert WEEKLY not in legs.select(pipeline, "silver")
+    assert set(WEEKLIES[1::2]) <= set(legs.select(pipeline, "all", layers=("silver",)))
     with pytest.raises(ConfigurationError, match="alpha_vantage/overview"):
-        runs.select(pipeline, "alpha_vantage/daily")
+        legs.select(pipeline, "alpha_vantage/hourly")
     with pytest.raises(ConfigurationError, match="Nothing to run"):
-        runs.start(pipeline, selection=("bronze/none",), partition_key=WEEK)
+        runs.start(pipeline, Leg(("bronze/none",), (WEEK,)))
 
 
 # What blocks
@@ -339,7 +400,7 @@ def test_a_refused_symbol_fails_the_run_and_nothing_follows_unless_partial_is_al
         assert instance.get_latest_materialization_event(dg.AssetKey(BARS.split("/"))) is None
     assert pipeline.bronze_slices("alpha_vantage", "weekly_adjusted") == (WEEK,), "what came is committed all the same"
 
-    partial = _current(pipeline, WEEKLY, BARS, allow_partial=True)
+    partial = _current(pipeline, WEEKLY, BARS, asked=Asked(allow_partial=True))
     assert partial.is_success, partial.errors
     assert partial.warned_checks[0] == f"{WEEKLY}: complete"
 
@@ -392,25 +453,60 @@ def test_rejected_rows_warn_up_to_a_share_and_block_beyond(
     assert is_success or "break the contract" in str(outcome.error)
 
 
-def test_an_instrument_without_a_row_shows_in_coverage() -> None:
-    check = checks.coverage({"a": "AAA", "b": "BBB"}, ["a"])
+LIMITS = checks.Limits(max_rejected_ratio=0.01, min_row_ratio=0.7, min_coverage_ratio=0.5, allow_partial=False)
+
+
+def test_an_instrument_without_a_row_shows_in_coverage_by_name() -> None:
+    whole, gap = checks.Covered("2026-11-19", 6, ()), checks.Covered("2026-11-20", 6, ("BBB",))
+    check = checks.coverage([whole, gap])
     assert not check.passed
     assert check.severity is dg.AssetCheckSeverity.WARN
-    assert "BBB" in (check.description or "")
-    assert checks.coverage({"a": "AAA"}, ["a", "z"]).passed
+    assert "11 of 12" in (check.description or "")
+    assert "BBB in 2026-11-20" in (check.description or "")
+    assert checks.blocked_coverage("fmp/eod_raw", [whole, gap], LIMITS) is None
+    assert checks.coverage([whole]).passed
+
+
+def test_a_session_in_which_most_instruments_have_no_row_blocks() -> None:
+    half = checks.Covered("2026-11-20", 6, ("AAA", "BBB", "CCC"))
+    most = checks.Covered("2026-11-20", 6, ("AAA", "BBB", "CCC", "DDD"))
+    assert checks.blocked_coverage("fmp/eod_raw", [half], LIMITS) is None
+    error = checks.blocked_coverage("fmp/eod_raw", [most], LIMITS)
+    assert "only 2 of 6 instruments have rows for 2026-11-20" in str(error)
+    partial = dataclasses.replace(LIMITS, allow_partial=True)
+    assert checks.blocked_coverage("fmp/eod_raw", [most], partial) is None
+    few = checks.Covered("2026-11-20", 4, ("AAA", "BBB", "CCC"))
+    assert checks.blocked_coverage("fmp/eod_raw", [few], LIMITS) is None, "three of four prove nothing"
+
+
+def test_a_session_far_smaller_than_the_ones_before_it_is_thin() -> None:
+    """Of 100 symbols 70 are enough at 70 %, 69 are not; two sessions before it prove nothing."""
+    assert checks.thin_sessions({"d": 70}, [100, 100, 100], LIMITS) == ()
+    assert checks.thin_sessions({"d": 69}, [100, 100, 100], LIMITS) == (checks.Thin("d", 69, 100.0),)
+    assert checks.thin_sessions({"d": 69}, [100, 100], LIMITS) == ()
+    assert checks.thin_sessions({"c": 100, "d": 69}, [100, 100], LIMITS) == (checks.Thin("d", 69, 100.0),)
+    assert checks.thin_sessions({"d": 0}, [100, 0, 100, 100], LIMITS) == (checks.Thin("d", 0, 100.0),)
+
+
+def test_a_thin_session_is_no_measure_for_the_next_and_old_ones_are_forgotten() -> None:
+    cut = dict.fromkeys(["a", "b", "c", "d", "e"], 10)
+    assert len(checks.thin_sessions(cut, [100, 100, 100], LIMITS)) == 5
+    grown = checks.thin_sessions({"z": 150}, [100] * 30 + [200] * 20, LIMITS)
+    assert grown == (), "150 is above 70 % of 200, and the thirty sessions before are out of sight"
+    assert checks.thin_sessions({"z": 139}, [100] * 30 + [200] * 20, LIMITS) == (checks.Thin("z", 139, 200.0),)
 
 
 @pytest.mark.slow
 def test_a_failed_dbt_test_fails_the_run_names_the_test_and_leaves_the_published_generation(profile: Profile) -> None:
     pipeline = profile.pipeline()
-    assert _current(pipeline, *runs.select(pipeline, "all")).is_success
+    assert _current(pipeline, *WEEKLIES, "gold").is_success
     before = _tree(pipeline.settings.warehouse)
     # A bar that no exchange could have: silver is written past its contract, so that only gold's tests see it.
     import polars as pl
 
     path = next((pipeline.settings.lake / "silver/bars_weekly_adjusted").rglob(f"slice={WEEK}/part.parquet"))
     pl.read_parquet(path).with_columns(close_usd=-pl.col("close_usd")).write_parquet(path)
-    outcome = runs.start(pipeline, selection=("gold",))
+    outcome = runs.start(pipeline, Leg(("gold",)))
     assert not outcome.is_success
     assert outcome.failed_checks, "the failed test is an asset check"
     failed = {name.partition(": ")[2] for name in outcome.failed_checks}
@@ -539,7 +635,7 @@ def test_gold_follows_its_inputs_although_history_has_holes_and_eager_does_not(p
     @dg.asset(partitions_def=partitions(Grain.WEEK, clock=settings.clock))
     def source() -> None: ...
 
-    @dg.asset(deps=[source], automation_condition=schedules.follows_its_inputs())
+    @dg.asset(deps=[source], automation_condition=automation.follows_its_inputs())
     def ours() -> None: ...
 
     @dg.asset(deps=[source], automation_condition=dg.AutomationCondition.eager())
@@ -561,7 +657,7 @@ def test_what_one_run_does_whole_is_not_asked_for_again(profile: Profile) -> Non
     @dg.asset(partitions_def=partitions(Grain.WEEK, clock=load_settings().clock))
     def source() -> None: ...
 
-    @dg.asset(deps=[source], automation_condition=schedules.follows_its_inputs())
+    @dg.asset(deps=[source], automation_condition=automation.follows_its_inputs())
     def follower() -> None: ...
 
     definitions = dg.Definitions([source, follower])
@@ -634,7 +730,7 @@ for key in sorted(k.to_user_string() for k in defs().resolve_asset_graph().get_a
     process = profile.python(code)
     told, _ = process.communicate(timeout=60)
     assert process.returncode == 0, told
-    assert {"bronze/made_up/weekly_adjusted", "silver/made_up/bars_weekly_adjusted"} <= set(told.split())
+    assert {"bronze/made_up/weekly_adjusted", "silver/made_up/weekly_adjusted"} <= set(told.split())
 
 
 def _newest(instance: dg.DagsterInstance, key: str) -> dg.AssetMaterialization:
@@ -668,7 +764,8 @@ def _hanging_run(profile: Profile, pipeline: Pipeline, *, seconds: float = 45.0)
         "from market_pipeline.settings import load_settings\n"
         "from market_pipeline.pipeline import Pipeline\n"
         "from market_pipeline.orchestration import runs\n"
-        f"outcome = runs.start(Pipeline(load_settings()), selection=({WEEKLY!r},), partition_key={WEEK!r})\n"
+        "from market_pipeline.orchestration.legs import Leg\n"
+        f"outcome = runs.start(Pipeline(load_settings()), Leg(({WEEKLY!r},), ({WEEK!r},)))\n"
         "print('success', outcome.is_success, outcome.errors)\n"
     )
     deadline = time.monotonic() + 60

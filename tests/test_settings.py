@@ -190,6 +190,11 @@ def test_the_clock_is_for_samples_only() -> None:
         ("DAGSTER_PORT", SECRET),
         ("MAX_REJECTED_RATIO", "2"),
         ("KEEP_GENERATIONS", "1"),
+        ("TRAILING_SESSIONS", "-1"),
+        ("TRAILING_SESSIONS", "61"),
+        ("TRAILING_SESSIONS", "many"),
+        ("MIN_ROW_RATIO", "1.1"),
+        ("MIN_COVERAGE_RATIO", "-0.1"),
         ("AUTOMATION", SECRET),
     ],
 )
@@ -210,6 +215,13 @@ def test_no_text_of_the_settings_tells_the_alert_address() -> None:
 def test_an_unknown_plan_lists_the_known() -> None:
     with pytest.raises(ConfigurationError, match=r"ALPHA_VANTAGE_PLAN.*free.*premium-75"):
         given(ALPHA_VANTAGE_PLAN="gold").pace(PROVIDER)
+
+
+def test_the_thresholds_of_the_checks_have_defaults_and_can_be_set() -> None:
+    found = given()
+    assert (found.trailing_sessions, found.min_row_ratio, found.min_coverage_ratio) == (5, 0.7, 0.5)
+    found = given(TRAILING_SESSIONS="0", MIN_ROW_RATIO="0.9", MIN_COVERAGE_RATIO="1")
+    assert (found.trailing_sessions, found.min_row_ratio, found.min_coverage_ratio) == (0, 0.9, 1.0)
 
 
 def test_the_universe_is_a_list() -> None:

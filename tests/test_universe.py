@@ -18,7 +18,7 @@ from market_pipeline.providers.alpha_vantage import PROVIDER
 from wire import instrument
 
 SEEDS = REPOSITORY / "dbt" / "seeds"
-WEEKLY, OVERVIEW = PROVIDER.feeds
+WEEKLY, OVERVIEW = PROVIDER.feeds[:2]
 COLUMNS = (
     "symbol,name,asset_class,exchange,currency,sector,industry,listed_date,delisted_date,first_symbol,first_date,"
     "alpha_vantage,is_followed"

@@ -142,7 +142,7 @@ def test_a_query_can_only_read_the_snapshot(warehouse: Warehouse, sql: str) -> N
     with pytest.raises(QueryError):
         warehouse.query(sql)
     rows, _ = warehouse.query("select count(*) as n from dim_source")
-    assert rows["n"][0].as_py() == 2
+    assert rows["n"][0].as_py() == 4
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A small published warehouse: every gold table with plausible rows of a fictional market, without dbt or a lake.
 
+Over 300 lines because a market is one thing: its walk, its tables and its health must agree.
 Numbers come from a seeded walk, derived columns from SQL written here, so that the dashboard and the reader are tested
 against something that none of our models made. Run as a script it publishes in a loop, for tests that kill it:
 `python warehouse_fixture.py BUILD.duckdb WAREHOUSE`.
@@ -32,34 +33,79 @@ from market_pipeline.warehouse import (
 NOW = dt.datetime(2026, 11, 21, 6, 30, tzinfo=dt.UTC)
 LAST_SESSION = dt.date(2026, 11, 20)
 WEEKS = 210
+DAILY_WEEKS = 110
 TABLES = (
     "dim_date",
     "dim_instrument",
     "dim_symbol_history",
+    "dim_price_anchor",
     "dim_source",
     "fact_adjusted_prices",
     "fact_price_version",
+    "fact_daily_price",
+    "fact_daily_price_version",
+    "fact_corporate_action",
+    "agg_stock_weekly_metrics",
+    "agg_stock_monthly_metrics",
     "agg_sector_performance",
+    "mart_adjustment_check",
     "mart_coverage",
-    "mart_restatement",
+    "mart_provider_score",
     "mart_quarantine",
+    "mart_reconciliation",
+    "mart_restatement",
 )
 STATEMENTS = (
     """create view dim_stock as
-       select i.*, 1e9 * (1 + hash(instrument_id) % 900) as market_capitalization, 18.5 as pe_ratio, 1.1 as beta,
+       select i.* exclude (valid_from, valid_to, is_current, attribute_source),
+           1e9 * (1 + hash(instrument_id) % 900) as market_capitalization, 18.5 as pe_ratio, 1.1 as beta,
            0.012 as dividend_yield_ratio, 5e8 as shares_outstanding,
            timestamptz '2026-11-20 22:10:00+00' as profile_known_at
        from dim_instrument as i where i.is_current""",
     "comment on view dim_stock is 'One instrument as it is today.'",
-    """create macro price_history_asof(known_at) as table
-       select * from fact_price_version
-       where known_from <= known_at and (known_to is null or known_at < known_to)""",
-    """create macro prices_asof(day, known_at) as table
-       select * from price_history_asof(known_at) where session_date <= day
-       qualify row_number() over (partition by instrument_id order by session_date desc) = 1""",
+    *(
+        f"""create macro {prefix}price_history_asof(known_at) as table
+            select * from {table}
+            where known_from <= known_at and (known_to is null or known_at < known_to)
+            qualify row_number() over (partition by instrument_id, session_date order by provider_rank) = 1"""
+        for prefix, table in (("", "fact_daily_price_version"), ("weekly_", "fact_price_version"))
+    ),
+    *(
+        f"""create macro {prefix}prices_asof(day, known_at) as table
+            select * from {prefix}price_history_asof(known_at) where session_date <= day
+            qualify row_number() over (partition by instrument_id order by session_date desc) = 1"""
+        for prefix in ("", "weekly_")
+    ),
+    """create view daily_price as
+       with newest as (select instrument_id, split_factor as s, total_factor as t from dim_price_anchor)
+       select f.*, open_usd * split_factor / s as split_adjusted_open_usd,
+           high_usd * split_factor / s as split_adjusted_high_usd, low_usd * split_factor / s as split_adjusted_low_usd,
+           close_usd * split_factor / s as split_adjusted_close_usd,
+           volume_shares / split_factor * s as split_adjusted_volume_shares,
+           close_usd * total_factor / t as total_return_close_usd, average_20d_anchored_usd / s as average_20d_usd,
+           average_50d_anchored_usd / s as average_50d_usd, average_120d_anchored_usd / s as average_120d_usd,
+           average_200d_anchored_usd / s as average_200d_usd, high_252d_anchored_usd / s as high_252d_usd,
+           low_252d_anchored_usd / s as low_252d_usd
+       from fact_daily_price as f join newest using (instrument_id)""",
+    *(
+        f"""create view {name} as
+            with newest as (select instrument_id, split_factor as s, total_factor as t from dim_price_anchor)
+            select m.* exclude (split_factor, total_factor, average_volume_shares),
+                open_usd * split_factor / s as split_adjusted_open_usd,
+                high_usd * split_factor / s as split_adjusted_high_usd,
+                low_usd * split_factor / s as split_adjusted_low_usd,
+                close_usd * split_factor / s as split_adjusted_close_usd,
+                volume_shares / split_factor * s as split_adjusted_volume_shares,
+                close_usd * total_factor / t as total_return_close_usd
+            from {table} as m join newest using (instrument_id)"""
+        for name, table in (
+            ("weekly_price", "agg_stock_weekly_metrics"),
+            ("monthly_price", "agg_stock_monthly_metrics"),
+        )
+    ),
 )
 # symbol, name, asset class, sector, price, weekly volatility, volume, weeks of history, weeks since delisting
-MARKET = (
+FOLLOWED = (
     ("ORCA", "Orca Robotics", "stock", "Technology", 118.0, 0.045, 2.4e7, WEEKS, 0),
     ("WREN", "Wren Semiconductors", "stock", "Technology", 61.0, 0.06, 4.5e7, WEEKS, 0),
     ("IBEX", "Ibex Software", "stock", "Technology", 240.0, 0.035, 8e6, WEEKS, 0),
@@ -75,25 +121,41 @@ MARKET = (
     ("DODO", "Dodo Airlines", "stock", "Industrials", 8.0, 0.06, 2.9e7, WEEKS - 40, 40),
     ("FICT", "Fictional 500 Fund", "etf", None, 410.0, 0.02, 7.2e7, WEEKS, 0),
 )
+# Of the market's roster: daily bars from one provider, no weekly feed, no profile. One bore a followed symbol before.
+ROSTER = (
+    ("ZEBU", "Zebu Mining", "stock", None, 14.0, 0.05, 3e7, 60, 0),
+    ("YAKS", "Yaks Logistics", "stock", None, 88.0, 0.04, 2e6, 60, 0),
+    ("LYNX", "Lynx Entertainment", "stock", None, 5.0, 0.06, 1e6, 30, 70),
+)
+MARKET = FOLLOWED + ROSTER
+WEEKLY_ONLY = ("DODO",)
 _COLUMNS = (
     *("instrument_id", "symbol", "week_start_date", "session_date", "open_usd", "high_usd", "low_usd", "close_usd"),
     *("adjusted_close_usd", "volume_shares", "dividend_usd"),
 )
+_DAY_COLUMNS = (
+    *("instrument_id", "symbol", "session_date", "open_usd", "high_usd", "low_usd", "close_usd", "volume_shares"),
+    *("dividend_usd", "split_ratio"),
+)
 _INPUT = """
+create table days (
+    instrument_id varchar, symbol varchar, session_date date, open_usd double, high_usd double, low_usd double,
+    close_usd double, volume_shares double, dividend_usd double, split_ratio double
+);
 create table bars (
     instrument_id varchar, symbol varchar, week_start_date date, session_date date, open_usd double, high_usd double,
     low_usd double, close_usd double, adjusted_close_usd double, volume_shares bigint, dividend_usd double
 );
 create table members (
     instrument_id varchar, symbol varchar, name varchar, asset_class varchar, sector varchar, listed_date date,
-    delisted_date date
+    delisted_date date, is_followed boolean
 );
 """
 
 
-def identity(symbol: str) -> str:
-    """A stable instrument id for a fictional symbol."""
-    return hashlib.sha256(symbol.encode()).hexdigest()[:16]
+def identity(symbol: str, *, is_followed: bool = True) -> str:
+    """A stable instrument id for a fictional symbol; the roster's have their own, as reused tickers must."""
+    return hashlib.sha256((symbol if is_followed else f"roster {symbol}").encode()).hexdigest()[:16]
 
 
 def build(path: Path, *, seed: int = 7) -> Path:
@@ -103,19 +165,27 @@ def build(path: Path, *, seed: int = 7) -> Path:
         con.execute("set TimeZone = 'UTC'")
         con.execute(_INPUT)
         bars: list[tuple[object, ...]] = []
+        days: list[tuple[object, ...]] = []
         for number, (symbol, name, kind, sector, *walk) in enumerate(MARKET):
-            rows = _walk(random.Random(seed * 1000 + number), symbol, walk)
-            bars.extend(rows)
+            is_followed = number < len(FOLLOWED)
+            key = identity(symbol, is_followed=is_followed)
+            rows = [(key, *row) for row in _walk(random.Random(seed * 1000 + number), symbol, walk)]
+            if is_followed:
+                bars.extend(rows)
+            if symbol not in WEEKLY_ONLY:
+                days.extend(_days(random.Random(seed * 1000 + number + 500), rows, volatility=walk[1]))
             gone = walk[-1]
             con.execute(
-                "insert into members values (?, ?, ?, ?, ?, ?, ?)",
-                [identity(symbol), symbol, name, kind, sector, rows[0][3], rows[-1][3] if gone else None],
+                "insert into members values (?, ?, ?, ?, ?, ?, ?, ?)",
+                [key, symbol, name, kind, sector, rows[0][3], rows[-1][3] if gone else None, is_followed],
             )
-        con.register("walked", pa.table([list(column) for column in zip(*bars, strict=True)], names=_COLUMNS))
-        con.execute("insert into bars by name from walked")
-        con.unregister("walked")
-        con.execute("delete from bars where symbol = 'SEAL' and session_date = ?", [LAST_SESSION])  # deferred
-        con.execute(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
+        for table, columns, rows in (("bars", _COLUMNS, bars), ("days", _DAY_COLUMNS, days)):
+            con.register("walked", pa.table([list(column) for column in zip(*rows, strict=True)], names=columns))
+            con.execute(f"insert into {table} by name from walked")
+            con.unregister("walked")
+            con.execute(f"delete from {table} where symbol = 'SEAL' and session_date = ?", [LAST_SESSION])  # deferred
+        for name in ("warehouse_fixture.sql", "warehouse_fixture_daily.sql"):
+            con.execute(Path(__file__).with_name(name).read_text(encoding="utf-8"))
     return path
 
 
@@ -138,7 +208,7 @@ def publish(
         source,
         tables=TABLES,
         statements=STATEMENTS,
-        newest={"bars_weekly_adjusted": "2026-11-20", "company_profile": "2026-11-20"},
+        newest={"bars_daily": "2026-11-20", "bars_weekly_adjusted": "2026-11-20", "company_profile": "2026-11-20"},
         is_partial=is_partial,
         missing=missing if is_partial else [],
         inputs_sha256="0" * 64,
@@ -196,8 +266,19 @@ def health(generation: str | None, *, profile: str = "demo", has_failed: bool = 
                 newest_data_date="2026-11-20",
                 problems=(Problem("NEWT", "empty", "no profile"),),
             ),
+            DatasetHealth(
+                provider="polygon",
+                dataset="grouped_daily",
+                slice="2026-11-20",
+                expected=1,
+                fetched=1,
+                newest_data_date="2026-11-20",
+            ),
         ),
-        quota=(ProviderQuota("alpha_vantage", "free", 25, 24, 1, "2026-11-22T05:00:00+00:00"),),
+        quota=(
+            ProviderQuota("alpha_vantage", "free", 25, 24, 1, "2026-11-22T05:00:00+00:00"),
+            ProviderQuota("polygon", "free", None, 7, None, None),
+        ),
         quarantined={"weekly_adjusted": 3},
         rows_by_layer={"bronze": 101, "silver": 10_932, "gold": 6_204},
     )
@@ -228,7 +309,6 @@ def _walk(rng: random.Random, symbol: str, walk: Sequence[Any]) -> list[tuple[ob
         adjusted = levels[3] / scale * factor
         rows.append(
             (
-                identity(symbol),
                 symbol,
                 friday - dt.timedelta(days=4),
                 friday,
@@ -240,6 +320,36 @@ def _walk(rng: random.Random, symbol: str, walk: Sequence[Any]) -> list[tuple[ob
         )
         factor *= 1 - paid / close
     return rows[::-1]
+
+
+def _days(rng: random.Random, weeks: Sequence[Any], *, volatility: float) -> list[tuple[object, ...]]:
+    """Daily bars of the last weeks, as traded, whose Fridays close as the weeks do. A split is on a Monday, a dividend
+    goes ex on a Wednesday."""
+    rows: list[tuple[object, ...]] = []
+    kept = weeks[-DAILY_WEEKS:]
+    close = float(kept[0][4])
+    for number, (key, symbol, monday, _, _, _, _, weekly_close, _, volume, paid) in enumerate(kept):
+        is_split = symbol == "ORCA" and number == len(kept) - 70
+        close = close / 2 if is_split else close
+        for weekday in range(5):
+            opened = close * (1 + rng.gauss(0, volatility / 8))
+            drift = (weekly_close / close) ** (1 / (5 - weekday)) - 1
+            noise = 0.0 if weekday == 4 else rng.gauss(0, volatility / 2.2)
+            close = round(weekly_close if weekday == 4 else max(0.5, close * (1 + drift + noise)), 4)
+            high = max(opened, close) * (1 + abs(rng.gauss(0, volatility / 5)))
+            low = min(opened, close) * (1 - abs(rng.gauss(0, volatility / 5)))
+            rows.append(
+                (
+                    key,
+                    symbol,
+                    monday + dt.timedelta(days=weekday),
+                    *(round(level, 4) for level in (opened, high, low, close)),
+                    float(int(volume / 5 * rng.lognormvariate(0, 0.25))),
+                    paid if weekday == 2 else 0.0,
+                    2.0 if is_split and weekday == 0 else 1.0,
+                )
+            )
+    return rows
 
 
 def main(build_db: Path, folder: Path) -> None:

@@ -1,5 +1,5 @@
--- Every gold table of the fixture, from `bars` (one row per instrument and week) and `members`, which
--- warehouse_fixture.py fills. Written apart from the dbt models on purpose.
+-- Every gold table of the fixture that is no daily one, from `bars` (one row per instrument and week) and `members`,
+-- which warehouse_fixture.py fills. Written apart from the dbt models on purpose.
 create table dim_date as
 select
     (extract(year from d) * 10000 + extract(month from d) * 100 + extract(day from d))::integer as date_key,
@@ -16,18 +16,23 @@ select
     year(d)::integer as year, quarter(d)::integer as quarter, month(d)::integer as month,
     isodow(d)::integer as day_of_week,
     isodow(d) = 5 as is_week_end_session, false as is_month_end_session, false as is_quarter_end_session,
-    null::date as previous_session_date, null::date as next_session_date
+    max(if(isodow(d) < 6, d::date, null)) over (order by d rows between unbounded preceding and 1 preceding)
+        as previous_session_date,
+    min(if(isodow(d) < 6, d::date, null)) over (order by d rows between 1 following and unbounded following)
+        as next_session_date
 from range(timestamp '2020-01-01', timestamp '2027-01-01', interval 1 day) as r (d);
 
 create table dim_instrument as
 select
     md5(instrument_id) as instrument_key, instrument_id, symbol, name, asset_class, 'XNAS' as exchange, 'USD' as currency,
     sector, sector || ' products' as industry, date '1900-01-01' as valid_from, null::date as valid_to, true as is_current,
-    listed_date, delisted_date, delisted_date is not null as is_delisted, 'alpha_vantage/overview' as attribute_source
+    listed_date, delisted_date, delisted_date is not null as is_delisted, is_followed,
+    if(is_followed, 'universe', 'roster') as identity_source,
+    if(is_followed, 'alpha_vantage/overview', 'polygon/tickers') as attribute_source
 from members
 union all
 select md5('unknown'), 'unknown', 'unknown', 'Unknown', 'unknown', 'unknown', 'USD', null, null, date '1900-01-01', null,
-    true, null, null, false, 'none';
+    true, null, null, false, false, 'none', 'none';
 
 create table dim_symbol_history as
 select md5(instrument_id || symbol) as symbol_history_key, instrument_id, instrument_key, symbol,
@@ -38,13 +43,18 @@ select md5('OLDW'), instrument_id, instrument_key, 'OLDW', date '2018-01-02', da
 from dim_instrument where symbol = 'WREN';
 
 create table dim_source as
-select md5(dataset) as source_key, 'alpha_vantage' as provider, dataset, contract, endpoint, title, title as description,
-    'end of day' as delay, 'splits and dividends' as adjustment, 'free tier, personal use' as licence_note,
-    'week' as grain, true as is_snapshot
+select md5(dataset) as source_key, provider, dataset, contract, endpoint, title, title as description,
+    'end of day' as delay, adjustment, 'free tier, personal use' as licence_note, grain, grain = 'week' as is_snapshot,
+    priority
 from (values
-    ('weekly_adjusted', 'bars_weekly_adjusted', 'TIME_SERIES_WEEKLY_ADJUSTED', 'Weekly adjusted prices'),
-    ('overview', 'company_profile', 'OVERVIEW', 'Company overview')
-) as v (dataset, contract, endpoint, title);
+    ('alpha_vantage', 'weekly_adjusted', 'bars_weekly_adjusted', 'TIME_SERIES_WEEKLY_ADJUSTED', 'Weekly adjusted prices',
+        'splits and dividends', 'week', 1),
+    ('alpha_vantage', 'overview', 'company_profile', 'OVERVIEW', 'Company overview', 'none', 'week', 1),
+    ('fmp', 'eod_raw', 'bars_daily', '/stable/historical-price-eod/non-split-adjusted', 'Daily prices as traded', 'none',
+        'session', 1),
+    ('polygon', 'grouped_daily', 'bars_daily', '/v2/aggs/grouped/locale/us/market/stocks', 'The market of a session',
+        'none', 'session', 2)
+) as v (provider, dataset, contract, endpoint, title, adjustment, grain, priority);
 
 create table fact_price_version as
 with closed as (
@@ -56,7 +66,7 @@ restated as (
 )
 select
     md5(b.instrument_id || b.week_start_date || v.version_number) as price_version_key, md5(b.instrument_id) as instrument_key,
-    b.instrument_id, b.symbol, 'alpha_vantage' as provider, b.week_start_date, b.session_date, v.version_number,
+    b.instrument_id, b.symbol, 'alpha_vantage' as provider, 1 as provider_rank, b.week_start_date, b.session_date, v.version_number,
     b.open_usd, b.high_usd, b.low_usd,
     b.close_usd * if(v.version_number < v.versions, 0.985, 1) as close_usd,
     b.adjusted_close_usd * if(v.version_number < v.versions, 0.985, 1) as adjusted_close_usd,
@@ -117,48 +127,11 @@ select
     count(*) filter (weekly_return_ratio > 0) as advancing_count,
     count(*) filter (weekly_return_ratio < 0) as declining_count,
     arg_max(f.symbol, weekly_return_ratio) as best_symbol, arg_min(f.symbol, weekly_return_ratio) as worst_symbol,
-    bool_or(is_partial_week) as is_partial_week
+    bool_or(is_partial_week) as is_partial_week, 'fact_adjusted_prices' as price_source
 from fact_adjusted_prices as f
 join dim_instrument as i using (instrument_id)
 where i.asset_class = 'stock'
 group by i.sector, f.week_start_date;
-
-create table mart_coverage as
-with slices as (
-    select s::date as slice_start_date from range(date '2026-10-26', date '2026-11-17', interval 7 day) as r (s)
-)
-select
-    md5(s.slice_start_date || d.dataset || i.symbol) as coverage_key, d.provider, d.dataset, s.slice_start_date,
-    i.instrument_id, i.symbol,
-    case
-        when s.slice_start_date = date '2026-11-16' and i.symbol = 'SEAL' then 'deferred'
-        when s.slice_start_date = date '2026-11-09' and i.symbol = 'MOTH' then 'failed'
-        when d.dataset = 'overview' and i.symbol = 'NEWT' then 'empty'
-        else 'fetched'
-    end as outcome,
-    case outcome when 'deferred' then 'quota' when 'failed' then 'unreachable' when 'empty' then 'no profile' else '' end as reason,
-    outcome in ('fetched', 'empty') as is_complete, s.slice_start_date = date '2026-11-16' as is_newest_slice,
-    if(is_complete, (s.slice_start_date + 4)::timestamp + interval 22 hour, null) at time zone 'UTC' as fetched_at,
-    timestamp '2026-11-20 22:10:00' at time zone 'UTC' as newest_fetched_at,
-    if(i.symbol = 'SEAL', date '2026-11-13', date '2026-11-20') as newest_session_date,
-    if(i.symbol = 'SEAL', 8, 1) as age_days, if(i.symbol = 'SEAL', 1, 0) as snapshots_behind
-from slices as s
-cross join dim_source as d
-join dim_instrument as i
-    on i.asset_class = 'stock' or (d.dataset = 'weekly_adjusted' and i.asset_class = 'etf')
-where not i.is_delisted;
-
-create table mart_restatement as
-select
-    md5(p.instrument_id || p.week_start_date || m) as restatement_key, p.instrument_id, p.symbol, p.provider,
-    p.week_start_date, m as measure, 1 as change_number, p.close_usd as old_value, n.close_usd as new_value,
-    n.close_usd / p.close_usd - 1 as change_ratio, p.known_from as old_known_at, n.known_from as first_seen_at,
-    'correction' as cause
-from fact_price_version as p
-join fact_price_version as n
-    on n.instrument_id = p.instrument_id and n.week_start_date = p.week_start_date and n.version_number = 2
-cross join unnest(['close', 'adjusted_close']) as u (m)
-where p.version_number = 1;
 
 create table mart_quarantine as
 select md5(rule || n) as quarantine_key, 'alpha_vantage' as provider, 'weekly_adjusted' as dataset,
@@ -177,4 +150,3 @@ comment on table dim_instrument is 'One version of an instrument (SCD type 2).';
 comment on column dim_instrument.sector is 'Sector in force in this version; null for funds.';
 
 drop table bars;
-drop table members;

@@ -14,16 +14,18 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from market_pipeline.errors import ConfigurationError
-from market_pipeline.feed import Pace, Provider
+from market_pipeline.feed import Feed, Pace, Provider
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PREFIX = "MARKET_PIPELINE_"
+# A shorter secret (`demo`, say) is a word of ordinary text: replacing it would only spoil what is told.
+SECRET_LENGTH = 5
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -39,7 +41,10 @@ class _Fields(BaseModel):
     universe: str = ""
     alert_url: SecretStr | None = None
     automation: str = Field(default="", pattern=r"^(on|off|)$")
+    trailing_sessions: int = Field(default=5, ge=0, le=60)
     max_rejected_ratio: float = Field(default=0.01, ge=0, le=1)
+    min_row_ratio: float = Field(default=0.7, ge=0, le=1)
+    min_coverage_ratio: float = Field(default=0.5, ge=0, le=1)
     keep_generations: int = Field(default=3, ge=3)
     dashboard_port: int = Field(default=8501, ge=1, le=65535)
     dagster_port: int = Field(default=3000, ge=1, le=65535)
@@ -144,6 +149,21 @@ class Settings:
         return self.fields.max_rejected_ratio
 
     @property
+    def trailing_sessions(self) -> int:
+        """How many sessions before the newest are asked for again, to find what a provider has corrected; 0 is none."""
+        return self.fields.trailing_sessions
+
+    @property
+    def min_row_ratio(self) -> float:
+        """Share of a usual session's symbols, 0 to 1, below which a session of the whole market blocks."""
+        return self.fields.min_row_ratio
+
+    @property
+    def min_coverage_ratio(self) -> float:
+        """Share of the expected instruments, 0 to 1, below which a session's coverage blocks."""
+        return self.fields.min_coverage_ratio
+
+    @property
     def keep_generations(self) -> int:
         """How many published generations stay on disk."""
         return self.fields.keep_generations
@@ -164,15 +184,38 @@ class Settings:
         return self.fields.sandbox_port
 
     def key(self, provider: Provider) -> str | None:
-        """The provider's key, None when none is set; the fictional market takes any."""
-        return self._variable(provider.auth.setting) or ("fictional-market-key" if self.is_demo else None)
+        """The provider's key, None when none is set; the fictional market takes any, but has no database."""
+        is_any_taken = self.is_demo and provider.auth.place != "url"
+        return self._variable(provider.auth.setting) or ("fictional-market-key" if is_any_taken else None)
+
+    def has_query(self, feed: Feed) -> bool:
+        """False for a database's feed without its query."""
+        return feed.query_setting is None or bool(self._variable(feed.query_setting))
+
+    def query(self, feed: Feed) -> str:
+        """The query of a database's feed: its variable's text, or that of the file which the variable names as
+        `@path`, relative to the repository. Blanks and semicolons around it are not part of it."""
+        name = feed.query_setting or ""
+        text = self._variable(name)
+        if text.startswith("@"):
+            try:
+                text = (REPOSITORY / Path(text[1:].strip()).expanduser()).read_text(encoding="utf-8-sig")
+            except (OSError, ValueError):
+                raise ConfigurationError(f"{name} names a file that can't be read as text; mend its path") from None
+        text = text.strip().rstrip(";").rstrip()
+        if not text:
+            raise ConfigurationError(f"{name} holds no query; write one, or @ and the path of a .sql file")
+        return text
 
     def is_automated(self, keys: bool) -> bool:
         """Whether schedules and sensors start by themselves: with a real key, never over sample data unless told."""
         return self.fields.automation == "on" or (self.fields.automation != "off" and not self.is_sample and keys)
 
     def base_url(self, provider: Provider) -> str:
-        """The provider's address, https unless it is loopback; the live profile never talks to a sandbox."""
+        """The provider's address, https unless it is loopback; the live profile never talks to a sandbox. A database's
+        address is its key, so here it has a name only."""
+        if provider.auth.place == "url":
+            return provider.base_url
         sandbox = f"http://127.0.0.1:{self.sandbox_port}/{provider.name}"
         url = self._variable(provider.base_url_setting) or (sandbox if self.is_demo else provider.base_url)
         host = _host(url)
@@ -210,9 +253,24 @@ class Settings:
         return {name: value for name, value in os.environ.items() if name not in hidden}
 
     def secrets(self, providers: Mapping[str, Provider]) -> tuple[str, ...]:
-        """Every value that must appear in no output."""
-        keys = (self.key(provider) for provider in providers.values())
-        return tuple(value for value in (*keys, self.alert_url) if value)
+        """Every value that must appear in no output; of a database's address the password alone too."""
+        keys = {provider.name: self.key(provider) for provider in providers.values()}
+        parts = [
+            part
+            for provider in providers.values()
+            if provider.auth.place == "url"
+            for part in passwords(keys[provider.name] or "")
+        ]
+        return tuple(value for value in (*keys.values(), *parts, self.alert_url) if value)
+
+
+def passwords(url: str) -> tuple[str, ...]:
+    """The password of an address as it is written there and as it is meant; none for one without. Short ones are left
+    out: they are words of ordinary text."""
+    # Not by urlsplit: what a person forgot to encode (`/`, `#`, `@`) is part of the password all the same.
+    written = re.findall(r"^[^:/]+://[^:/@]*:(.*)@|[?&](?:ssl)?password=([^&]*)", url)
+    found = {part for pair in written for one in pair for part in (one, unquote(one))}
+    return tuple(sorted(part for part in found if len(part) >= SECRET_LENGTH))
 
 
 def _host(url: str) -> str | None:

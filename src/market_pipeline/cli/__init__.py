@@ -1,8 +1,8 @@
 """The command line `market-pipeline`: data on stdout, progress and errors on stderr, exit codes that mean something.
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 a service does not answer, 4 key missing or refused, 5 call budget spent (says
-when to resume), 6 finished but a blocking check failed, 130 interrupted. Commands live in `setup`, `runs` and `reads`;
-heavy imports happen inside them.
+when to resume), 6 finished but a blocking check failed, 130 interrupted. Commands live in `setup`, `runs`, `reads` and
+`symbols`; heavy imports happen inside them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _COMMANDS = {
         "sandbox": "Serve every provider's API on a fictional market, or recorded payloads.",
     },
     "runs": {
-        "run": "Fetch, normalize and publish, for the present slice.",
+        "run": "Fetch, normalize and publish, for the newest slices.",
         "backfill": "Plan, then fetch what a range is missing.",
         "replay": "Make silver and gold again from bronze, without a call.",
     },
@@ -63,6 +63,10 @@ for _module, _commands in _COMMANDS.items():
 config = App(name="config", help="What this profile's settings are.")
 config.command("market_pipeline.cli.setup:config_show", name="show")
 app.command(config)
+symbols = App(name="symbols", help="The user's own universe: which symbols are followed.")
+for _name, _function in (("add", "add"), ("remove", "remove"), ("list", "list_symbols")):
+    symbols.command(f"market_pipeline.cli.symbols:{_function}", name=_name)
+app.command(symbols)
 
 
 def exit_code(error: BaseException) -> int:

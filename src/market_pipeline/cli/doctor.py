@@ -8,7 +8,7 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,8 @@ def probes(settings: Settings, *, with_keys: bool = False) -> tuple[Probe, ...]:
         ],
     ]
     if with_keys:
-        checks += [(f"key {p.name}", partial(_key, settings, p)) for p in providers.load().values()]
+        known = providers.load()
+        checks += [(f"key {p.name}", partial(_key, settings, p, known)) for p in known.values()]
     found = []
     for name, check in checks:
         try:
@@ -145,7 +146,14 @@ def _port(name: str, port: int) -> Probe:
     return Probe(f"port {port}", True, found, "free for make dev", f"set MARKET_PIPELINE_{name}_PORT")
 
 
-def _key(settings: Settings, provider: Provider) -> Probe:
-    ok = settings.key(provider) is not None
-    remedy = f"get one at {provider.auth.obtain} and set {provider.auth.setting}"
-    return Probe(f"key {provider.name}", ok, "set" if ok else "not set", "set", remedy)
+def _key(settings: Settings, provider: Provider, known: Mapping[str, Provider]) -> Probe:
+    """A provider needs a key, but a pipeline needs one provider: the others' feeds rest."""
+    plan, _ = settings.pace(provider)
+    has_key = settings.key(provider) is not None
+    fitting = sum(feed.plans is None or plan in feed.plans for feed in provider.feeds)
+    found = f"set; the plan {plan} includes {fitting} of {len(provider.feeds)} feeds" if has_key else "not set"
+    ok = has_key or any(settings.key(other) is not None for other in known.values())
+    remedy = f"set {provider.auth.setting}"
+    if provider.auth.obtain:
+        remedy = f"get one at {provider.auth.obtain} and {remedy}"
+    return Probe(f"key {provider.name}", ok, found, "set for one provider at least", remedy)

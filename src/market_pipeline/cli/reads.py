@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +20,7 @@ from market_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
     from market_pipeline.pipeline import Pipeline
+    from market_pipeline.records import Health
     from market_pipeline.warehouse import Warehouse
 
 CHECK_FAILED = 6
@@ -43,7 +44,9 @@ def status(*, json: bool = False, check: bool = False) -> int:
     """
     pipeline = _pipeline()
     current, found = pipeline.warehouse.current(), pipeline.health()
-    stale = _stale(pipeline, dict(current.newest) if current else {})
+    active = {(p.name, f.dataset) for p, f in pipeline.active_feeds()}
+    found = replace(found, datasets=tuple(d for d in found.datasets if d.slice or (d.provider, d.dataset) in active))
+    stale = _stale(pipeline, found, dict(current.newest) if current else {})
     bad = [d for d in found.datasets if d.refused or d.failed or d.not_yet or d.deferred or d.missing or not d.slice]
     is_bad = bool(bad or stale or current is None or current.is_partial) or any(
         c.severity == "error" for c in found.failed_checks
@@ -56,55 +59,50 @@ def status(*, json: bool = False, check: bool = False) -> int:
     else:
         partial = " PARTIAL" if current.is_partial else ""
         say(f"Profile {found.profile}, generation {current.generation}{partial}, published {current.published_at}")
+    words = ("expected", "fetched", "empty", "deferred", "refused", "failed", "missing")
     table(
-        ("feed", "slice", "expected", "fetched", "empty", "deferred", "refused", "failed", "missing", "newest data"),
+        ("feed", "slice", *words, "newest data", "fresh"),
         [
             (
                 f"{d.provider}/{d.dataset}",
                 d.slice or "never fetched",
-                d.expected,
-                d.fetched,
-                d.empty,
-                d.deferred,
-                d.refused,
-                d.failed,
-                d.missing,
+                *(getattr(d, word) for word in words),
                 d.newest_data_date,
+                "NO" if f"{d.provider}/{d.dataset}" in stale else "yes",
             )
             for d in found.datasets
         ],
     )
     for d in found.datasets:
         for item in d.problems[:10]:
-            say(f"  {d.dataset} {item.symbol}: {item.outcome} ({item.reason})")
+            say(f"  {d.provider}/{d.dataset} {item.symbol}: {item.outcome} ({item.reason})")
         if d.resumes_at:
-            say(f"  {d.dataset} goes on at {d.resumes_at}")
+            say(f"  {d.provider}/{d.dataset} goes on at {d.resumes_at}")
     for name, why in stale.items():
         say(f"stale: {name}: {why}")
     for failed in found.failed_checks:
         say(f"{failed.severity}: {failed.name}: {failed.message}")
     say(f"checks: {found.checks_passed} passed, {found.checks_warned} warned")
-    for quota_line in found.quota:
+    for quota_line in (q for q in found.quota if q.used or any(name == q.provider for name, _ in active)):
         left = "no daily cap" if quota_line.left is None else f"{quota_line.left} of {quota_line.calls_per_day} left"
         say(f"quota {quota_line.provider} ({quota_line.plan}): {quota_line.used} used, {left}")
     return CHECK_FAILED if check and is_bad else 0
 
 
-def _stale(pipeline: Pipeline, newest: dict[str, str]) -> dict[str, str]:
-    """Tables whose newest session is older than the week that closed last, judged by data, never by run times."""
-    from market_pipeline.calendar import last_close, last_closed_session  # noqa: PLC0415
-    from market_pipeline.partition import Grain  # noqa: PLC0415
+def _stale(pipeline: Pipeline, found: Health, tables: dict[str, str]) -> dict[str, str]:
+    """Feeds and gold tables whose newest data is older than the calendar says it should be, and by how much. A feed
+    that nobody can ask any more is as old as it is."""
+    from market_pipeline.cli import freshness  # noqa: PLC0415
 
-    now = pipeline.now()
-    week = Grain.WEEK.floor(last_closed_session(now))
-    closes_at = last_close(week, Grain.WEEK.next(week))
-    if closes_at is None or closes_at > now:
-        week -= dt.timedelta(days=7)
-    return {
-        name: f"newest session {day}, older than the week of {week}, the last one that has closed"
-        for name, day in newest.items()
-        if dt.date.fromisoformat(day) < week
-    }
+    now, late = pipeline.now(), {}
+    present = {(d.provider, d.dataset): d for d in found.datasets}
+    for provider, feed in pipeline.active_feeds():
+        d = present[provider.name, feed.dataset]
+        late[f"{provider.name}/{feed.dataset}"] = freshness.of_feed(
+            feed, slice_key=d.slice, newest_data_date=d.newest_data_date, now=now
+        )
+    late |= {name: freshness.of_table(name, day, now) for name, day in tables.items()}
+    return {name: why for name, why in late.items() if why}
 
 
 def query(
@@ -152,9 +150,9 @@ def export(
     Parameters
     ----------
     name
-        The table, such as fact_adjusted_prices.
+        The table, such as fact_daily_price.
     since
-        Only rows whose session, week or calendar date is not before this day.
+        Only rows whose session, week, effective or calendar date is not before this day.
     symbols
         Only these symbols.
     format
@@ -173,7 +171,8 @@ def export(
     where: list[str] = []
     values: list[object] = []
     if since is not None:
-        column = next((c for c in ("session_date", "week_start_date", "calendar_date") if c in present), None)
+        dates = ("session_date", "week_start_date", "effective_date", "calendar_date")
+        column = next((c for c in dates if c in present), None)
         if column is None:
             raise ConfigurationError(f"{name} has no date to apply --since to")
         values.append(since)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from market_pipeline.errors import ConfigurationError, Unreachable
+from market_pipeline.orchestration.event_log import BATCH_SIZE, BATCH_SIZE_VARIABLE
 from market_pipeline.orchestration.partitions import note_first_day
 from market_pipeline.orchestration.runs import create_instance
 from market_pipeline.partition import Grain
@@ -36,16 +37,24 @@ def prepare(settings: Settings) -> None:
     pipeline = Pipeline(settings)
     pipeline.initialize()
     create_instance(settings)
-    today = settings.now().date()
-    first = today - dt.timedelta(weeks=DEMO_WEEKS) if settings.is_demo else today
-    present = (key for p, f in pipeline.feeds() for key in pipeline.bronze_slices(p.name, f.dataset))
-    note_first_day(settings, min([Grain.WEEK.floor(first), *map(dt.date.fromisoformat, present)]))
+    note_first_day(settings, _first_day(pipeline))
     state = _project_sha256(settings)
     stamp = settings.dbt_target / _STAMP
     is_fresh = stamp.is_file() and stamp.read_text() == state and (settings.dbt_target / "manifest.json").is_file()
     if not is_fresh:
         pipeline.dbt.parse()
         stamp.write_text(state)
+
+
+def _first_day(pipeline: Pipeline) -> dt.date:
+    """Where the profile's history begins: with what bronze has, with the sessions that are asked for corrections, or
+    with the demo's first snapshot."""
+    feeds = pipeline.feeds()
+    days = [dt.date.fromisoformat(key) for p, f in feeds for key in pipeline.bronze_slices(p.name, f.dataset)]
+    days += [pipeline.window(feed, pipeline.current_slice(feed))[0].start for _, feed in feeds]
+    today = pipeline.now().date()
+    days.append(Grain.WEEK.floor(today - dt.timedelta(weeks=DEMO_WEEKS if pipeline.settings.is_demo else 0)))
+    return min(days)
 
 
 def _project_sha256(settings: Settings) -> str:
@@ -172,6 +181,7 @@ def serve(settings: Settings) -> int:
     dashboard = f"http://127.0.0.1:{settings.dashboard_port}"
     environment = {
         "DAGSTER_HOME": str(settings.dagster_home),
+        BATCH_SIZE_VARIABLE: BATCH_SIZE,
         "MARKET_PIPELINE_PROFILE": settings.profile,
         "MARKET_PIPELINE_HOME": str(settings.home),
     }

@@ -13,6 +13,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from market_pipeline.cli.output import data, say, table, unknown
+from market_pipeline.errors import ConfigurationError
 from market_pipeline.settings import PREFIX, REPOSITORY, Settings, load_settings
 
 ENV_FILE = REPOSITORY / ".env"
@@ -47,10 +48,15 @@ def init(
         provider = known[name]
         plan, pace = provider.default_plan, provider.plans[provider.default_plan]
         text = ENV_FILE.read_text(encoding="utf-8") if ENV_FILE.exists() else f"{PREFIX}PROFILE=live\n"
-        for line in (f"{provider.auth.setting}=", f"{provider.plan_setting}={plan}"):
+        is_database = provider.auth.place == "url"
+        lines = [f"{provider.auth.setting}=", *(f"{f.query_setting}=" for f in provider.feeds if f.query_setting)]
+        for line in lines if is_database else (*lines, f"{provider.plan_setting}={plan}"):
             if not re.search(rf"^\s*(export\s+)?{line.partition('=')[0]}\s*=", text, re.MULTILINE):
                 text = f"{text.rstrip()}\n{line}\n"
         _write_env(text)
+        if is_database:
+            say(f"{provider.title}: put its address and the queries into .env: {' '.join(lines)}")
+            continue
         say(
             f"{provider.title} unlocks {', '.join(feed.dataset for feed in provider.feeds)}. Plan {plan}: "
             f"{pace.calls_per_day or 'no cap on'} calls a day. Get a key at {provider.auth.obtain} and put it "
@@ -127,10 +133,13 @@ def _described(settings: Settings) -> dict[str, object]:
         f"{PREFIX}PROFILE": settings.profile,
         f"{PREFIX}HOME": _short(settings.home),
         f"{PREFIX}CLOCK": settings.clock or "the machine's",
-        f"{PREFIX}UNIVERSE": ",".join(settings.universe) or "all followed instruments",
+        f"{PREFIX}UNIVERSE": ",".join(settings.universe) or "all followed instruments: market-pipeline symbols list",
         f"{PREFIX}ALERT_URL": "set" if settings.alert_url else "not set",
         f"{PREFIX}AUTOMATION": settings.fields.automation or "on with a real key, off for sample data",
+        f"{PREFIX}TRAILING_SESSIONS": settings.trailing_sessions,
         f"{PREFIX}MAX_REJECTED_RATIO": settings.max_rejected_ratio,
+        f"{PREFIX}MIN_ROW_RATIO": settings.min_row_ratio,
+        f"{PREFIX}MIN_COVERAGE_RATIO": settings.min_coverage_ratio,
         f"{PREFIX}KEEP_GENERATIONS": settings.keep_generations,
         f"{PREFIX}DAGSTER_PORT": settings.dagster_port,
         f"{PREFIX}DASHBOARD_PORT": settings.dashboard_port,
@@ -139,7 +148,13 @@ def _described(settings: Settings) -> dict[str, object]:
     for provider in providers.load().values():
         plan, pace = settings.pace(provider)
         found[provider.auth.setting] = "set" if settings.key(provider) else "not set"
-        found[provider.base_url_setting] = settings.base_url(provider)
+        if provider.auth.place == "url":
+            found.update({f.query_setting or "": "set" if settings.has_query(f) else "not set" for f in provider.feeds})
+            continue
+        try:
+            found[provider.base_url_setting] = settings.base_url(provider)
+        except ConfigurationError as error:  # one provider's address must not hide the others' settings
+            found[provider.base_url_setting] = f"refused: {error}"
         found[provider.plan_setting] = f"{plan} ({pace.calls_per_day or 'no cap on'} calls a day)"
     return found
 
@@ -160,21 +175,22 @@ def sandbox(
     clock
         The market's time, ISO 8601; by default the machine's.
     plan
-        Call limits: free, premium-75, ... or unlimited.
+        Call limits: Alpha Vantage's free, premium-75, ... or PROVIDER=PLAN, comma separated; unlimited by default.
     recorded
         A folder of recorded payloads to serve instead of the fictional market.
     """
     settings = load_settings()
     from market_pipeline.sandbox.__main__ import main  # noqa: PLC0415 - the one import of the sandbox
 
-    arguments = ["--port", str(port or settings.sandbox_port), "--plan", plan]
+    arguments = ["--port", str(port or settings.sandbox_port)]
+    arguments += [word for part in plan.split(",") for word in ("--plan", part)]
     arguments += ["--clock", clock] if clock else []
     arguments += ["--recorded", str(recorded)] if recorded else ["--universe", str(settings.dbt_project / "seeds")]
     main(arguments)
 
 
 def demo() -> int:
-    """The whole pipeline on the fictional market: three past weeks and the present one, then gold."""
+    """The whole pipeline on the fictional market: a year of sessions, four weekly snapshots, then gold."""
     os.environ[f"{PREFIX}PROFILE"] = "demo"
     init(demo=True)
     from market_pipeline.cli.demo import run_demo  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Bronze assets: one per feed, its body is one ingest per slice of the run."""
+"""Bronze assets: one per feed, its body is one ingest of all slices of the run."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -9,7 +9,7 @@ from market_pipeline.feed import Feed, Provider
 from market_pipeline.ingest import IngestReport
 from market_pipeline.orchestration import checks
 from market_pipeline.orchestration.partitions import first_day, partitions
-from market_pipeline.orchestration.resources import ALLOW_PARTIAL_TAG, REFETCH_TAG, SESSION, Session, is_tagged
+from market_pipeline.orchestration.resources import SESSION, Asked, Session
 from market_pipeline.settings import Settings
 
 OWNERS = ("team:data",)
@@ -51,21 +51,21 @@ def asset(provider: Provider, feed: Feed, settings: Settings) -> dg.AssetsDefini
     )
     def bronze(context: dg.AssetExecutionContext) -> Results:
         session: Session = context.resources.session
-        allow_partial = is_tagged(context.run.tags, ALLOW_PARTIAL_TAG)
+        asked = Asked.of(context.run.tags)
         with session.step() as pipeline:
-            reports = []
-            for slice_key in context.partition_keys:
-                report = pipeline.ingest(
-                    provider.name,
-                    feed.dataset,
-                    slice_key,
-                    refetch=is_tagged(context.run.tags, REFETCH_TAG),
-                    on_progress=partial(session.on_progress, "/".join(name.path)),
-                )
-                reports.append(report)
-                session.reports.append(report)
-            check = checks.complete(reports, allow_partial=allow_partial)
-            blocked = checks.blocked_ingest(reports, allow_partial=allow_partial)
+            reports = pipeline.ingest(
+                provider.name,
+                feed.dataset,
+                context.partition_keys,
+                symbols=asked.symbols,
+                refetch=asked.refetch,
+                trailing=asked.trailing,
+                max_calls=session.calls_left(asked),
+                on_progress=partial(session.on_progress, "/".join(name.path)),
+            )
+            session.reports.extend(reports)
+            check = checks.complete(reports, allow_partial=asked.allow_partial)
+            blocked = checks.blocked_ingest(reports, allow_partial=asked.allow_partial)
             if blocked is not None:
                 yield check
                 raise blocked
@@ -77,7 +77,7 @@ def asset(provider: Provider, feed: Feed, settings: Settings) -> dg.AssetsDefini
 
 
 def _metadata(report: IngestReport, settings: Settings) -> dict[str, object]:
-    """A report as the UI shows it."""
+    """A report as the UI shows it. A run of a year writes hundreds, so what is not there is left out."""
     return {
         **{
             outcome: getattr(report, outcome)
@@ -89,7 +89,7 @@ def _metadata(report: IngestReport, settings: Settings) -> dict[str, object]:
         "calls_left": "no daily cap" if report.calls_left is None else report.calls_left,
         "newest_fetched_at": str(report.newest_fetched_at or ""),
         "resumes_at": "" if report.resumes_at is None else report.resumes_at.isoformat(),
-        "problems": checks.problem_table([report]),
+        **({"problems": checks.problem_table([report])} if report.problems else {}),
         "manifest": dg.MetadataValue.path(str(settings.lake / (report.manifest_key or ""))),
         "dashboard": dg.MetadataValue.url(f"http://127.0.0.1:{settings.dashboard_port}/trust"),
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 
 import dagster as dg
 
 from market_pipeline import providers
 from market_pipeline.orchestration import alerts, bronze, gold, schedules, silver
+from market_pipeline.orchestration.event_log import BATCH_SIZE, BATCH_SIZE_VARIABLE
 from market_pipeline.orchestration.resources import SESSION, Session, session_resource
 from market_pipeline.settings import Settings, load_settings
 
@@ -24,12 +26,13 @@ def build(settings: Settings, *, prepared: Session | None = None) -> dg.Definiti
         silver_assets = [silver.asset(provider, feed, settings) for provider, feed in feeds]
     gold_assets = gold.assets(feeds, settings)
     followers = [*(silver.key(provider, feed) for provider, feed in feeds), *gold_assets.keys]
+    jobs = schedules.jobs(feeds)
     return dg.Definitions(
         assets=[*bronze_assets, *silver_assets, gold_assets],
-        jobs=schedules.jobs(feeds),
+        jobs=jobs,
         schedules=list(schedules.schedules(feeds, settings, is_on=is_on)),
         sensors=[
-            *schedules.sensors(feeds, settings, followers=followers, is_on=is_on),
+            *schedules.sensors(settings, made=jobs, followers=followers, is_on=is_on),
             alerts.sensor(settings),
         ],
         resources={SESSION: session_resource(settings, prepared)},
@@ -40,4 +43,5 @@ def build(settings: Settings, *, prepared: Session | None = None) -> dg.Definiti
 @dg.definitions
 def defs() -> dg.Definitions:
     """Entry point of every Dagster process: `-m market_pipeline.orchestration.definitions`."""
+    os.environ.setdefault(BATCH_SIZE_VARIABLE, BATCH_SIZE)
     return build(load_settings())

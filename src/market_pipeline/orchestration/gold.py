@@ -16,8 +16,9 @@ import orjson
 from market_pipeline.errors import CheckFailed, ConfigurationError
 from market_pipeline.gold import GoldReport
 from market_pipeline.orchestration import bronze, checks, silver
-from market_pipeline.orchestration.resources import ALLOW_PARTIAL_TAG, SESSION, Session, is_tagged
-from market_pipeline.orchestration.schedules import Feeds, follows_its_inputs
+from market_pipeline.orchestration.automation import follows_its_inputs
+from market_pipeline.orchestration.resources import SESSION, Asked, Session
+from market_pipeline.orchestration.schedules import Feeds
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import Settings
 
@@ -139,7 +140,7 @@ def assets(feeds: Feeds, settings: Settings) -> dg.AssetsDefinition:
         session: Session = context.resources.session
         with session.step() as pipeline:
             try:
-                report = pipeline.publish(allow_partial=is_tagged(context.run.tags, ALLOW_PARTIAL_TAG))
+                report = pipeline.publish(allow_partial=Asked.of(context.run.tags).allow_partial)
             except CheckFailed as error:
                 session.reports.append(error.report)
                 yield from _check_results(error.report, shown, {})

@@ -20,8 +20,7 @@ from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import Settings
 
 SESSION = "session"
-ALLOW_PARTIAL_TAG = "market_pipeline/allow_partial"
-REFETCH_TAG = "market_pipeline/refetch"
+TAG = "market_pipeline/"
 REDACTED = "[REDACTED]"
 
 Report = IngestReport | NormalizeReport | GoldReport
@@ -30,6 +29,47 @@ Progress = Callable[[str, int, int], None]
 
 def no_progress(_what: str, _done: int, _total: int) -> None:
     """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a run is asked for beside assets and slices. It travels as tags of the run, so that a run that is started
+    again from the UI is the same run.
+
+    - `allow_partial`: go on without symbols that were refused or failed.
+    - `refetch`: ask again for everything; `trailing`: for the older slices if the newest one is new.
+    - `symbols`: ask for these only; whole-market requests stay. `max_calls`: stop after so many calls.
+    """
+
+    allow_partial: bool = False
+    refetch: bool = False
+    trailing: bool = False
+    symbols: tuple[str, ...] = ()
+    max_calls: int | None = None
+
+    def tags(self) -> dict[str, str]:
+        """The tags that say so; what is not asked for has none."""
+        said = {
+            "allow_partial": "true" if self.allow_partial else "",
+            "refetch": "true" if self.refetch else "",
+            "trailing": "true" if self.trailing else "",
+            "symbols": ",".join(self.symbols),
+            "max_calls": "" if self.max_calls is None else str(self.max_calls),
+        }
+        return {f"{TAG}{name}": value for name, value in said.items() if value}
+
+    @classmethod
+    def of(cls, tags: Mapping[str, str]) -> Asked:
+        """Inverse of `tags`."""
+        said = {name.removeprefix(TAG): value for name, value in tags.items() if name.startswith(TAG)}
+        limit = said.get("max_calls", "")
+        return cls(
+            allow_partial=said.get("allow_partial", "").lower() == "true",
+            refetch=said.get("refetch", "").lower() == "true",
+            trailing=said.get("trailing", "").lower() == "true",
+            symbols=tuple(part.strip() for part in said.get("symbols", "").split(",") if part.strip()),
+            max_calls=int(limit) if limit.isdecimal() else None,
+        )
 
 
 @dataclass
@@ -41,6 +81,12 @@ class Session:
     on_progress: Progress = no_progress
     reports: list[Report] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
+
+    def calls_left(self, asked: Asked) -> int | None:
+        """How many calls the run may still make, None without a limit of its own."""
+        if asked.max_calls is None:
+            return None
+        return max(0, asked.max_calls - sum(r.calls_used for r in self.reports if isinstance(r, IngestReport)))
 
     def redact(self, text: str) -> str:
         """The text without any key or alert address."""
@@ -68,11 +114,6 @@ def redact(text: str, pipeline: Pipeline) -> str:
     for secret in sorted(pipeline.settings.secrets(pipeline.providers), key=len, reverse=True):
         text = text.replace(secret, REDACTED)
     return text
-
-
-def is_tagged(tags: Mapping[str, str], name: str) -> bool:
-    """Whether a run carries a yes-or-no tag."""
-    return tags.get(name, "").lower() == "true"
 
 
 def target_of(run: dg.DagsterRun) -> str:

@@ -1,14 +1,16 @@
 """Runs started by us: in this process, in the profile's own Dagster instance, so that the UI shows them like any other.
 
-What does not belong here: what to run next and how it is told (`cli`), who owns a run (`locks`).
+What does not belong here: what a run consists of (`legs`), how it is told (`cli`), who owns a run (`locks`).
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
+import os
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +19,14 @@ import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from market_pipeline.errors import ConfigurationError
-from market_pipeline.orchestration import alerts, bronze, locks, silver
+from market_pipeline.orchestration import alerts, locks
 from market_pipeline.orchestration.definitions import build
-from market_pipeline.orchestration.resources import (
-    ALLOW_PARTIAL_TAG,
-    REFETCH_TAG,
-    Progress,
-    Report,
-    Session,
-    no_progress,
-)
+from market_pipeline.orchestration.event_log import BATCH_SIZE, BATCH_SIZE_VARIABLE, BatchedEventLog
+from market_pipeline.orchestration.legs import GOLD, Leg
+from market_pipeline.orchestration.resources import TAG, Asked, Progress, Report, Session, no_progress
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import Settings
 
-LAYERS = ("bronze", "silver", "gold")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _INSTANCE = """\
 # Written by market-pipeline; changes are lost. One machine, SQLite in this folder, nothing leaves it.
@@ -61,7 +57,15 @@ retention:
 compute_logs:
   module: dagster._core.storage.noop_compute_log_manager
   class: NoOpComputeLogManager
+event_log_storage:
+  module: {module}
+  class: {name}
+  config:
+    base_dir: {folder}
 """
+
+
+_NOTHING_SPECIAL = Asked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +92,14 @@ def instance_home(settings: Settings) -> Path:
     home = settings.dagster_home
     home.mkdir(parents=True, exist_ok=True)
     file = home / "dagster.yaml"
-    if not file.exists() or file.read_text(encoding="utf-8") != _INSTANCE:
+    text = _INSTANCE.format(
+        module=BatchedEventLog.__module__,
+        name=BatchedEventLog.__name__,
+        folder=json.dumps(str(home / "history" / "runs")),  # where Dagster's own storage has it; JSON is YAML
+    )
+    if not file.exists() or file.read_text(encoding="utf-8") != text:
         temporary = home / "dagster.yaml.tmp"
-        temporary.write_text(_INSTANCE, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(file)
     return home
 
@@ -117,41 +126,14 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def select(pipeline: Pipeline, target: str, *, layers: Collection[str] = LAYERS) -> tuple[str, ...]:
-    """Asset keys (`bronze/<provider>/<dataset>`, ..., `gold`) behind a target, those downstream included.
-
-    A target is `<provider>/<dataset>`, a provider, a layer, or `all`; `layers` narrows it, to replay for instance.
-    Unknown targets are a ConfigurationError that lists the known.
-    """
-    found: list[str] = []
-    for provider, feed in pipeline.feeds():
-        if target in ("all", "bronze", provider.name, f"{provider.name}/{feed.dataset}"):
-            found.append("/".join(bronze.key(provider, feed).path))
-        if target in ("all", *LAYERS[:2], provider.name, f"{provider.name}/{feed.dataset}"):
-            found.append("/".join(silver.key(provider, feed).path))
-    if found or target == "gold":
-        found.append("gold")
-        return tuple(key for key in found if key.split("/")[0] in layers)
-    known = ["all", *LAYERS, *(f"{provider.name}/{feed.dataset}" for provider, feed in pipeline.feeds())]
-    raise ConfigurationError(f"There is no target {target}; known: {', '.join(known)}")
-
-
 def start(
-    pipeline: Pipeline,
-    *,
-    selection: Collection[str],
-    partition_key: str | None = None,
-    partition_range: tuple[str, str] | None = None,
-    allow_partial: bool = False,
-    refetch: bool = False,
-    tags: Mapping[str, str] | None = None,
-    on_progress: Progress = no_progress,
+    pipeline: Pipeline, leg: Leg, *, asked: Asked = _NOTHING_SPECIAL, on_progress: Progress = no_progress
 ) -> RunOutcome:
-    """Materialize assets for one slice or an inclusive range of slices, in this process, and wait for the end.
+    """Run a leg in this process and wait for the end.
 
-    `selection` is what `select` gives. Runs whose process has died are ended first; a living one that holds a pool is
-    waited for. What goes wrong inside the run is in the outcome; only an interrupt (KeyboardInterrupt, once the run is
-    recorded as ended) and a wrong call are raised.
+    Runs whose process has died are ended first; a living one that holds a pool is waited for. What goes wrong inside
+    the run is in the outcome; only an interrupt (KeyboardInterrupt, once the run is recorded as ended) and a wrong call
+    are raised.
     """
     started = time.monotonic()
     settings = pipeline.settings
@@ -161,12 +143,13 @@ def start(
     wanted = [
         key
         for key in graph.materializable_asset_keys
-        if "/".join(key.path) in selection or (key.path[0] == "gold" and "gold" in selection)
+        if "/".join(key.path) in leg.selection or (key.path[0] == GOLD and GOLD in leg.selection)
     ]
     if not wanted:
-        raise ConfigurationError(f"Nothing to run in {', '.join(selection) or 'an empty selection'}")
+        raise ConfigurationError(f"Nothing to run in {', '.join(leg.selection) or 'an empty selection'}")
     run_id = str(uuid.uuid4())
     job = definitions.resolve_implicit_global_asset_job_def()
+    os.environ.setdefault(BATCH_SIZE_VARIABLE, BATCH_SIZE)
     with open_instance(settings) as instance:
         locks.own(settings.state, run_id)
         try:
@@ -175,16 +158,10 @@ def start(
                 run_config=_QUIET,
                 instance=instance,
                 asset_selection=wanted,
-                partition_key=partition_key,
+                partition_key=leg.slice_key,
                 raise_on_error=False,
                 run_id=run_id,
-                tags={
-                    "market_pipeline/started_by": "command line",
-                    **({ALLOW_PARTIAL_TAG: "true"} if allow_partial else {}),
-                    **({REFETCH_TAG: "true"} if refetch else {}),
-                    **_range_tags(partition_range),
-                    **(tags or {}),
-                },
+                tags={f"{TAG}started_by": "command line", **asked.tags(), **leg.tags()},
             )
         finally:
             locks.release(settings.state, run_id)
@@ -203,13 +180,6 @@ def start(
         warned_checks=_names(failed, dg.AssetCheckSeverity.WARN),
         seconds=round(time.monotonic() - started, 3),
     )
-
-
-def _range_tags(partition_range: tuple[str, str] | None) -> Mapping[str, str]:
-    if partition_range is None:
-        return {}
-    since, until = partition_range
-    return {"dagster/asset_partition_range_start": since, "dagster/asset_partition_range_end": until}
 
 
 def _is_interrupted(result: dg.ExecuteInProcessResult) -> bool:

@@ -1,4 +1,5 @@
 """When things start by themselves: bronze by the clock, silver and gold after their inputs, and what was put off.
+What does not belong here: when an asset follows its inputs (`automation`).
 
 Everything here is stopped over sample data unless `MARKET_PIPELINE_AUTOMATION=on`, but for the reaper, which only
 tidies up.
@@ -8,40 +9,31 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from market_pipeline import calendar
 from market_pipeline.feed import Feed, Provider
-from market_pipeline.orchestration import bronze, locks
+from market_pipeline.orchestration import bronze, legs, locks
 from market_pipeline.partition import Grain
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import Settings
 
 Feeds = Sequence[tuple[Provider, Feed]]
 
-# New York time. Vendors finish a session's data overnight. A week is taken on the evening of its last weekday, so that
-# a free plan has three windows (Friday, Saturday, Sunday) before the slice ends; days and months wait for the morning.
-_CRON = {Grain.DAY: "0 6 * * 2-6", Grain.WEEK: "0 20 * * 5", Grain.MONTH: "0 6 1 * *"}
+# New York time. Vendors finish a session's data overnight, so sessions are asked for the morning after. A week is taken
+# on the evening of its last weekday, so that a free plan has three windows (Friday, Saturday, Sunday) before the slice
+# ends. What a month holds is announced day by day where a provider revises it.
+_AFTER_A_SESSION = "0 6 * * 2-6"
+_CRON = {
+    Grain.SESSION: _AFTER_A_SESSION,
+    Grain.DAY: _AFTER_A_SESSION,
+    Grain.WEEK: "0 20 * * 5",
+    Grain.MONTH: "0 6 1 * *",
+}
 _ZONE = "America/New_York"
 _AUTOMATION_S, _RESUME_S, _REAP_S = 15, 300, 30
-
-
-def follows_its_inputs() -> dg.AutomationCondition[Any]:
-    """Ask for an asset when an input has been materialized outside of a run that does the asset too, and nothing
-    upstream is still under way.
-
-    Not `eager()`: that one also wants no input missing, and a partition history with holes always has some.
-    A slice with refused or failed requests, or too many rejected rows, is never materialized, so nothing follows it.
-    """
-    condition = dg.AutomationCondition
-    is_new = condition.newly_updated() & ~condition.executed_with_root_target()
-    is_busy = condition.in_progress() | condition.any_deps_in_progress()
-    return (
-        condition.any_deps_match(is_new).since_last_handled().with_label("an input is newer")
-        & ~condition.in_progress()
-        & ~condition.any_deps_match(is_busy).with_label("something upstream is under way")
-    ).with_label("follows its inputs")
 
 
 def jobs(feeds: Feeds) -> tuple[dg.UnresolvedAssetJobDefinition, ...]:
@@ -57,29 +49,62 @@ def jobs(feeds: Feeds) -> tuple[dg.UnresolvedAssetJobDefinition, ...]:
 
 
 def schedules(feeds: Feeds, settings: Settings, *, is_on: bool) -> Iterator[dg.ScheduleDefinition]:
-    """Bronze of the running slice, by the clock of the exchange."""
+    """Bronze of the newest slice, by the clock of the exchange."""
     status = dg.DefaultScheduleStatus.RUNNING if is_on else dg.DefaultScheduleStatus.STOPPED
     for grain in _grains(feeds):
-        feed = next(feed for _, feed in feeds if feed.grain is grain)
-
-        def ask(_context: dg.ScheduleEvaluationContext, feed: Feed = feed) -> dg.RunRequest:
-            return dg.RunRequest(partition_key=Pipeline(settings).current_slice(feed).key)
-
         yield dg.ScheduleDefinition(
             name=f"bronze_{grain.value}_schedule",
             job_name=f"bronze_{grain.value}",
-            cron_schedule=_CRON[grain],
+            cron_schedule=_cron(feeds, grain),
             execution_timezone=_ZONE,
-            execution_fn=ask,
+            execution_fn=_ask(feeds, settings, grain),
             default_status=status,
-            description="Fetches the running slice once its data is out; silver and gold follow by themselves.",
+            description="Fetches the newest slice once its data is out; silver and gold follow by themselves.",
         )
 
 
+def _cron(feeds: Feeds, grain: Grain) -> str:
+    is_revised = any(feed.is_revised for _, feed in feeds if feed.grain is grain)
+    return _AFTER_A_SESSION if is_revised else _CRON[grain]
+
+
+def _ask(
+    feeds: Feeds, settings: Settings, grain: Grain
+) -> Callable[[dg.ScheduleEvaluationContext], Iterator[dg.RunRequest | dg.SkipReason]]:
+    """Runs for the feeds of a grain that can be asked today; on the morning after a holiday there is nothing new."""
+
+    def ask(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        pipeline = Pipeline(settings)
+        active = [(p, f) for p, f in pipeline.active_feeds() if f.grain is grain]
+        if not active:
+            yield dg.SkipReason(f"No feed whose slices are a {grain.value} has a key and a plan that includes it.")
+            return
+        newest = calendar.last_closed_session(pipeline.now())
+        yesterday = pipeline.now().astimezone(ZoneInfo(_ZONE)).date() - dt.timedelta(days=1)
+        if _cron(feeds, grain) == _AFTER_A_SESSION and grain is not Grain.DAY and newest < yesterday:
+            yield dg.SkipReason(f"{yesterday} was no session; the newest is {newest}.")
+            return
+        selection = ["/".join(bronze.key(provider, feed).path) for provider, feed in active]
+        for leg in legs.present(pipeline, selection):
+            yield dg.RunRequest(  # each tick asks anew, so its time is in the key
+                run_key=f"{leg.slice_keys[0]} {leg.slice_keys[-1]} at {context.scheduled_execution_time.isoformat()}",
+                partition_key=leg.slice_key,
+                tags=leg.tags(),
+                asset_selection=[dg.AssetKey(name.split("/")) for name in leg.selection],
+            )
+
+    return ask
+
+
 def sensors(
-    feeds: Feeds, settings: Settings, *, followers: Iterable[dg.AssetKey], is_on: bool
+    settings: Settings,
+    *,
+    made: Iterable[dg.UnresolvedAssetJobDefinition],
+    followers: Iterable[dg.AssetKey],
+    is_on: bool,
 ) -> tuple[dg.SensorDefinition, ...]:
-    """What reacts: `followers` to their inputs, deferred requests to a new call budget, the reaper to dead runs."""
+    """What reacts: `followers` to their inputs, deferred requests to a new call budget (by the jobs that were `made`),
+    the reaper to dead runs."""
     status = dg.DefaultSensorStatus.RUNNING if is_on else dg.DefaultSensorStatus.STOPPED
     return (
         dg.AutomationConditionSensorDefinition(
@@ -91,8 +116,8 @@ def sensors(
         ),
         dg.SensorDefinition(
             name="resume",
-            evaluation_fn=_resume(feeds, settings),
-            target=dg.AssetSelection.assets(*[bronze.key(p, f) for p, f in feeds]),
+            evaluation_fn=_resume(settings),
+            jobs=tuple(made),  # assets of several grains can't be one target
             minimum_interval_seconds=_RESUME_S,
             default_status=status,
             description="Fetches what a spent call budget put off, once the budget is new and the slice still runs.",
@@ -111,11 +136,11 @@ def _grains(feeds: Feeds) -> tuple[Grain, ...]:
     return tuple(sorted({feed.grain for _, feed in feeds}))
 
 
-def _resume(feeds: Feeds, settings: Settings) -> Callable[[dg.SensorEvaluationContext], dg.SensorResult]:
+def _resume(settings: Settings) -> Callable[[dg.SensorEvaluationContext], dg.SensorResult]:
     def resume(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         pipeline = Pipeline(settings)
         requests, waiting = [], []
-        for provider, feed in feeds:
+        for provider, feed in pipeline.active_feeds():
             key, part = bronze.key(provider, feed), pipeline.current_slice(feed)
             wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[part.key])
             records = context.instance.fetch_materializations(wanted, limit=1).records
@@ -127,7 +152,9 @@ def _resume(feeds: Feeds, settings: Settings) -> Callable[[dg.SensorEvaluationCo
                 waiting.append(f"{provider.name}/{feed.dataset} goes on at {resumes_at}")
                 continue
             run_key = f"{'/'.join(key.path)} {part.key} {resumes_at}"
-            requests.append(dg.RunRequest(run_key=run_key, partition_key=part.key, asset_selection=[key]))
+            job = f"bronze_{feed.grain.value}"
+            request = dg.RunRequest(run_key=run_key, job_name=job, partition_key=part.key, asset_selection=[key])
+            requests.append(request)
         reason = None if requests else "; ".join(waiting) or "Nothing is put off."
         return dg.SensorResult(run_requests=requests, skip_reason=reason)
 

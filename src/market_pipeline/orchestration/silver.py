@@ -1,31 +1,34 @@
-"""Silver assets: one per feed, its body is one normalize per slice of the run."""
+"""Silver assets: one per feed, its body is one normalize of all slices of the run, then the checks that keep what is
+cut short from gold. What does not belong here: when a check fails (`checks`), what is counted (`counts`)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 import dagster as dg
 import polars as pl
 
-from market_pipeline import contracts, manifest
+from market_pipeline import contracts
+from market_pipeline.errors import MarketPipelineError
 from market_pipeline.feed import Feed, Provider
-from market_pipeline.normalize import NormalizeReport
-from market_pipeline.orchestration import bronze, checks
+from market_pipeline.normalize import NormalizeReport, empty_silver
+from market_pipeline.orchestration import bronze, checks, counts
+from market_pipeline.orchestration.automation import follows_its_inputs
 from market_pipeline.orchestration.partitions import first_day, partitions
-from market_pipeline.orchestration.resources import ALLOW_PARTIAL_TAG, SESSION, Session, is_tagged
-from market_pipeline.orchestration.schedules import follows_its_inputs
+from market_pipeline.orchestration.resources import SESSION, Asked, Session
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import Settings
 
-_DOMAINS = {"bars": "prices", "company": "companies"}
+_DOMAINS = {"bars": "prices", "company": "companies", "corporate": "actions", "tickers": "instruments"}
 _PREVIEW_ROWS = 5
 
 
 def key(provider: Provider, feed: Feed) -> dg.AssetKey:
-    """Asset key of a feed's silver: it is named by what the rows are, not by the endpoint."""
-    return dg.AssetKey(["silver", provider.name, feed.contract])
+    """Asset key of a feed's silver; the contract says what its rows are."""
+    return dg.AssetKey(["silver", provider.name, feed.dataset])
 
 
 def domain(contract: str) -> str:
-    """What a dataset is about: `prices`, `companies`, or the first word of its name."""
+    """What a contract is about: `prices`, `companies`, or the first word of its name."""
     word = contract.partition("_")[0]
     return _DOMAINS.get(word, word)
 
@@ -48,37 +51,92 @@ def asset(provider: Provider, feed: Feed, settings: Settings) -> dg.AssetsDefini
         backfill_policy=dg.BackfillPolicy.single_run(),
         automation_condition=follows_its_inputs(),
         required_resource_keys={SESSION},
-        check_specs=[
-            dg.AssetCheckSpec(
-                checks.CONTRACT,
-                asset=name,
-                blocking=True,
-                description=f"At most {settings.max_rejected_ratio:.1%} of the rows break the contract.",
-            ),
-            dg.AssetCheckSpec(checks.COVERAGE, asset=name, description="Every fetched instrument has rows."),
-        ],
+        check_specs=list(_check_specs(name, feed, settings)),
     )
     def silver(context: dg.AssetExecutionContext) -> bronze.Results:
         session: Session = context.resources.session
-        limits = checks.Limits(settings.max_rejected_ratio, is_tagged(context.run.tags, ALLOW_PARTIAL_TAG))
+        limits = _limits(settings, Asked.of(context.run.tags))
         with session.step() as pipeline:
-            reports = []
-            for slice_key in context.partition_keys:
-                report = pipeline.normalize(provider.name, feed.dataset, slice_key)
-                reports.append(report)
-                session.reports.append(report)
-            check = checks.contract(reports, limits)
-            blocked = checks.blocked_normalize(reports, limits)
-            if blocked is not None:
-                yield check
-                raise blocked
-        for report in reports:
-            context.add_asset_metadata(
-                _metadata(report, settings, pipeline, schema=column_schema(schema)), partition_key=report.slice_key
+            reports = pipeline.normalize(
+                provider.name,
+                feed.dataset,
+                context.partition_keys,
+                on_progress=partial(session.on_progress, "/".join(name.path)),
             )
-        yield dg.MaterializeResult(check_results=[check, _coverage(reports, pipeline)])
+            session.reports.extend(reports)
+            results, blocked = _judge(pipeline, provider, feed, reports, limits=limits)
+            if blocked is not None:
+                yield from results
+                raise blocked
+        columns = column_schema(schema)
+        for report in reports:
+            found = _metadata(report, settings, location=pipeline.store.url(report.silver_key))
+            if report is reports[-1]:  # rows and columns of each of hundreds would cost more than the slices
+                found["preview"] = dg.MetadataValue.table(
+                    list(_preview(pipeline.store.url(report.silver_key))), schema=columns
+                )
+            context.add_asset_metadata(found, partition_key=report.slice_key)
+        yield dg.MaterializeResult(check_results=results)
 
     return silver
+
+
+def _check_specs(name: dg.AssetKey, feed: Feed, settings: Settings) -> Iterator[dg.AssetCheckSpec]:
+    """What is judged before gold may read a slice."""
+    yield dg.AssetCheckSpec(
+        checks.CONTRACT,
+        asset=name,
+        blocking=True,
+        description="Columns, types, nulls and ranges are the contract's; at most "
+        f"{settings.max_rejected_ratio:.1%} of the rows break it.",
+    )
+    if counts.is_whole_market(feed):
+        yield dg.AssetCheckSpec(
+            checks.ROW_COUNT,
+            asset=name,
+            blocking=True,
+            description=f"At least {settings.min_row_ratio:.0%} of the symbols that the sessions before it had.",
+        )
+    if counts.has_coverage(feed):
+        yield dg.AssetCheckSpec(
+            checks.COVERAGE,
+            asset=name,
+            blocking=True,
+            description="Every expected instrument has rows; gaps are named, and less than "
+            f"{settings.min_coverage_ratio:.0%} of the instruments block.",
+        )
+
+
+def _limits(settings: Settings, asked: Asked) -> checks.Limits:
+    return checks.Limits(
+        max_rejected_ratio=settings.max_rejected_ratio,
+        min_row_ratio=settings.min_row_ratio,
+        min_coverage_ratio=settings.min_coverage_ratio,
+        allow_partial=asked.allow_partial,
+    )
+
+
+def _judge(
+    pipeline: Pipeline, provider: Provider, feed: Feed, reports: tuple[NormalizeReport, ...], *, limits: checks.Limits
+) -> tuple[list[dg.AssetCheckResult], MarketPipelineError | None]:
+    """Every check of the run's slices, and the error of the first that blocks. A session that is cut short is taken
+    out of silver again: gold reads whatever lies there, whoever asked for it."""
+    name = f"{provider.name}/{feed.dataset}"
+    results, errors = [checks.contract(reports, limits)], [checks.blocked_normalize(reports, limits)]
+    thin: tuple[checks.Thin, ...] = ()
+    if counts.is_whole_market(feed):
+        symbols, former = counts.symbols_by_session(pipeline.store, provider, feed, reports)
+        thin = checks.thin_sessions(symbols, former, limits)
+        results.append(checks.row_count(symbols, thin, limits))
+        errors.append(checks.blocked_row_count(name, thin, limits))
+    if counts.has_coverage(feed):
+        covered = counts.covered(pipeline, provider, feed, reports)
+        errors.append(checks.blocked_coverage(name, covered, limits))
+        results.append(checks.coverage(covered, is_blocked=errors[-1] is not None))
+    if not limits.allow_partial:
+        for key in {report.silver_key for report in reports if report.slice_key in {t.slice_key for t in thin}}:
+            pipeline.store.replace(key, empty_silver(feed.contract))
+    return results, next((error for error in errors if error is not None), None)
 
 
 def column_schema(schema: type[contracts.SilverRow]) -> dg.TableSchema:
@@ -96,25 +154,8 @@ def column_schema(schema: type[contracts.SilverRow]) -> dg.TableSchema:
     )
 
 
-def _coverage(reports: Iterable[NormalizeReport], pipeline: Pipeline) -> dg.AssetCheckResult:
-    """Instruments with a payload against instruments with rows, over the run's slices."""
-    fetched: dict[str, str] = {}
-    present: set[str] = set()
-    for report in reports:
-        committed = manifest.read(pipeline.store, report.provider, report.dataset, report.slice_key)
-        for entry in () if committed is None else committed.entries:
-            if entry.payloads and entry.request.instrument_id is not None:
-                fetched[entry.request.instrument_id] = entry.request.symbol or entry.request.name
-        frame = pl.scan_parquet(pipeline.store.url(report.silver_key))
-        present.update(frame.select(pl.col("instrument_id").unique()).collect().get_column("instrument_id"))
-    return checks.coverage(fetched, present)
-
-
-def _metadata(
-    report: NormalizeReport, settings: Settings, pipeline: Pipeline, *, schema: dg.TableSchema
-) -> dict[str, object]:
+def _metadata(report: NormalizeReport, settings: Settings, *, location: str) -> dict[str, object]:
     """A report as the UI shows it."""
-    location = pipeline.store.url(report.silver_key)
     return {
         "dagster/row_count": report.rows_kept,
         "rows_in": report.rows_in,
@@ -125,7 +166,6 @@ def _metadata(
         "newest_date": "" if report.newest_date is None else report.newest_date.isoformat(),
         "is_written": report.is_written,
         "sha256": report.sha256,
-        "preview": dg.MetadataValue.table(list(_preview(location)), schema=schema),
         "object": dg.MetadataValue.path(location),
         "dashboard": dg.MetadataValue.url(f"http://127.0.0.1:{settings.dashboard_port}/trust"),
     }

@@ -1,0 +1,51 @@
+"""The dashboard's pages without a browser, on the fixture's warehouse: what the tests of the pages share."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import duckdb
+from streamlit.testing.v1 import AppTest
+
+from market_pipeline.warehouse import Warehouse
+
+DASHBOARDS = Path(__file__).resolve().parents[1] / "dashboards"
+PAGES = sorted(path.stem for path in (DASHBOARDS / "app_pages").glob("*.py"))
+sys.path.insert(0, str(DASHBOARDS))  # as `streamlit run dashboards/app.py` does
+
+
+def variant(build_db: Path, folder: Path, sql: str) -> Path:
+    """A build file of the fixture's market after somebody's SQL."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    other = folder.parent / "variant.duckdb"
+    shutil.copy(build_db, other)
+    with duckdb.connect(str(other)) as con:
+        con.execute(sql)
+    return other
+
+
+def show(page: str, **query: str) -> AppTest:
+    """Run one page as its address asks."""
+    test = AppTest.from_file(str(DASHBOARDS / "app.py"), default_timeout=60)
+    for name, value in query.items():
+        test.query_params[name.replace("_", "-")] = value
+    return test.switch_page(f"app_pages/{page}.py").run()
+
+
+def texts(test: AppTest) -> str:
+    """Everything a page says in words."""
+    kinds = (test.title, test.subheader, test.markdown, test.caption, test.info, test.warning, test.error)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def one(warehouse: Warehouse, sql: str) -> dict[str, object]:
+    """The only row of a query."""
+    (row,) = warehouse.query(sql)[0].to_pylist()
+    return row
+
+
+def titles(test: AppTest) -> list[str]:
+    """The cards' titles."""
+    return [element.value for element in test.subheader]

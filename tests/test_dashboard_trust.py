@@ -1,0 +1,103 @@
+"""The Trust page: gaps, disagreements between providers, changes and rejects, each named."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+import warehouse_fixture as fixture
+from dashboard_pages import one, show, titles
+from market_pipeline.warehouse import Warehouse
+
+pytest_plugins = ("dashboard_fixtures",)
+
+
+def test_a_torn_health_file_says_so_and_nothing_else_breaks(warehouse: Warehouse) -> None:
+    (warehouse.folder / "health.json").write_text("{")
+    test = show("trust")
+    assert not test.exception
+    assert "health.json" in test.error[0].value
+
+
+def test_a_failed_check_is_named_while_gold_is_still_served(warehouse: Warehouse) -> None:
+    warehouse.write_health(fixture.health("000001", has_failed=True))
+    test = show("trust")
+    assert "1 blocking check failed: assert_return_matches_closes" in titles(test)
+    assert "Generation 000001 is still served" in test.error[0].value
+    assert "exit code 6" in test.error[0].value
+    assert not show("prices").error
+
+
+def test_trust_tells_what_is_missing_rejected_and_restated(warehouse: Warehouse) -> None:
+    said = titles(show("trust"))
+    assert "1 dataset incomplete: alpha_vantage/weekly_adjusted" in said
+    assert "No feed is late; 3 instrument-feeds behind the others" in said
+    assert "3 rows rejected: low_below_high, price_positive" in said
+    assert "Values restated by providers: 5 correction" in said
+    warehouse.publish(
+        fixture.build(warehouse.folder.parent / "other.duckdb", seed=8),
+        tables=fixture.TABLES,
+        statements=fixture.STATEMENTS,
+        newest={},
+        is_partial=False,
+        missing=[],
+        inputs_sha256="",
+        profile="demo",
+        now=fixture.NOW,
+    )
+    warehouse.rollback()
+    assert any("rolled back from 000002" in title for title in titles(show("trust")))
+
+
+def test_coverage_names_each_gap(warehouse: Warehouse) -> None:
+    """SEAL lacks the newest session in both feeds, MOTH two sessions in a row in one."""
+    test = show("trust", sessions_view="Table", coverage_view="Table")
+    said = titles(test)
+    assert "Session of 20 Nov: 24 of 26 instrument-datasets complete" in said
+    assert "Slice of 16 Nov: 23 of 25 instrument-datasets complete" in said
+    assert "2 gaps in the sessions, 4 bars in all" in said
+    gaps = next(table.value for table in test.dataframe if "is_open" in table.value)
+    moth = gaps[gaps["symbol"] == "MOTH"].iloc[0]
+    assert (moth["feeds"], moth["session_count"], moth["reason"]) == ("polygon/grouped_daily", 2, "no_bar")
+    assert (moth["first_session_date"], moth["last_session_date"]) == (dt.date(2026, 11, 11), dt.date(2026, 11, 12))
+    (seal,) = gaps[gaps["is_open"]].to_dict("records")
+    assert (seal["symbol"], seal["feeds"]) == ("SEAL", "fmp/eod_raw, polygon/grouped_daily")
+    cells = next(table.value for table in test.dataframe if "absent" in table.value)
+    assert len(cells) == 2 * 30
+    assert set(cells["absent"].dropna()) == {"MOTH no_bar", "SEAL no_bar"}
+
+
+def test_reconciliation_scores_names_and_explains(warehouse: Warehouse) -> None:
+    """Polygon halves ORCA before its split (57 sessions of 5 values) and is a dime off in 3 closes of KIWI."""
+    test = show("trust", scores_view="Table")
+    said = titles(test)
+    causes = "285 by a missed split (ORCA 2:1 at polygon), 3 otherwise (KIWI at polygon)"
+    assert f"288 values beyond tolerance: {causes}" in said
+    compared = one(warehouse, "select count(*) as n from mart_reconciliation where provider = 'polygon'")["n"]
+    assert isinstance(compared, int)
+    share = f"{(compared - 288) / compared * 100:.1f} %"
+    assert f"Of up to {compared:,} values a provider agrees with the winner: fmp in 100.0 %, polygon in {share}" in said
+    assert f"Winner of the sessions: fmp {compared // 5:,} of {compared // 5:,}" in said
+    differences = next(table.value for table in test.dataframe if "verdict" in table.value)
+    assert list(differences["verdict"].value_counts()) == [285, 3]
+    assert set(differences[differences["verdict"] == "missed_split"]["likely_split_ratio"]) == {2.0}
+    dimes = differences[differences["verdict"] == "differs"]
+    assert list((dimes["value"] - dimes["winner_value"]).round(6)) == [0.1, 0.1, 0.1]
+    worst = next(table.value for table in test.dataframe if "lowest_score" in table.value)
+    assert list(worst["symbol"][:4]) == ["ORCA", "ORCA", "KIWI", "KIWI"]
+
+
+def test_vendors_adjusted_closes_are_held_against_ours(warehouse: Warehouse) -> None:
+    total = one(warehouse, "select count(*) as n from mart_adjustment_check")["n"]
+    assert isinstance(total, int)
+    said = titles(show("trust"))
+    assert f"{total - 2:,} of {total:,} closes that vendors adjusted equal ours; ELKO furthest off" in said
+
+
+@pytest.mark.parametrize(("cadence", "count"), [("Any bars", 5), ("Daily bars", 1), ("Weekly bars", 4)])
+def test_restatements_are_told_by_cadence(warehouse: Warehouse, cadence: str, count: int) -> None:
+    test = show("trust", cadence=cadence)
+    assert f"Values restated by providers: {count} correction" in titles(test)
+    rows = next(table.value for table in test.dataframe if "first_seen_at" in table.value)
+    assert len(rows) == count
