@@ -78,24 +78,34 @@ def header(title: str, current: Generation) -> None:
 def freshness() -> None:
     """How new the prices are, by their own dates against the exchange's calendar at the newest run's clock."""
     now = warehouse.as_of()
-    rows = warehouse.answer("freshness", as_of=now.isoformat()).rows
-    if not rows or rows[0]["newest_session_date"] is None:
+    rows = {row["cadence"]: row for row in warehouse.answer("freshness", as_of=now.isoformat()).rows}
+    if not rows:
         st.badge("Prices: none yet", icon=":material/schedule:", color="orange")
         return
-    row = rows[0]
-    text = f"Prices: week of {words.day(row['newest_week_date'])}, last session {words.day(row['newest_session_date'])}"
-    late = row["sessions_late"] or 0
-    if late:
-        text += f", {words.count(late, 'session')} late"
-    if row["behind_count"]:
-        text += f"; {row['behind_count']} of {row['instrument_count']} behind"
-    st.badge(
-        text,
-        icon=":material/schedule:",
-        color="orange" if late > 5 or row["behind_count"] else "blue",
-        help=f"By data dates, against the sessions closed by {words.moment(now)}. Weekly data: up to five sessions "
-        "late is a week in progress.",
+    texts = []
+    if "day" in rows:
+        texts.append(f"{words.day(rows['day']['newest_session_date'])} close{_lag(rows['day'])}")
+    if "week" in rows:
+        week = rows["week"]
+        first, last = words.day(week["newest_week_date"]), words.day(week["newest_session_date"])
+        texts.append(f"week of {first}, last session {last}{_lag(week)}")
+    is_late = any(
+        row["behind_count"] or row["sessions_late"] > (5 if cadence == "week" else 0) for cadence, row in rows.items()
     )
+    st.badge(
+        f"Prices: {' · '.join(texts)}",
+        icon=":material/schedule:",
+        color="orange" if is_late else "blue",
+        help=f"By data dates, of the followed instruments, against the sessions closed by {words.moment(now)}. Weekly "
+        "data: up to five sessions late is a week in progress.",
+    )
+
+
+def _lag(row: dict[str, Any]) -> str:
+    """How far behind the calendar a cadence is, and how many instruments are behind the others."""
+    late = f", {words.count(row['sessions_late'], 'session')} late" if row["sessions_late"] else ""
+    behind = f", {row['behind_count']} of {row['instrument_count']} behind" if row["behind_count"] else ""
+    return late + behind
 
 
 def main() -> None:

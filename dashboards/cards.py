@@ -150,7 +150,7 @@ def _parquet(rows: pa.Table) -> bytes:
 def _formats(rows: pa.Table) -> dict[str, Any]:
     formats: dict[str, Any] = {}
     for name in rows.column_names:
-        if name.endswith("_ratio") and name != "split_ratio":
+        if (name.endswith("_ratio") and not name.endswith("split_ratio")) or name == "provider_score":
             formats[name] = st.column_config.NumberColumn(name, format="percent")
         elif name.endswith(("dollar_volume_usd", "market_capitalization", "_shares")):
             formats[name] = st.column_config.NumberColumn(name, format="compact")
@@ -160,6 +160,6 @@ def _formats(rows: pa.Table) -> dict[str, Any]:
             formats[name] = st.column_config.NumberColumn(name, format="%+.2f")
         elif name.endswith("_at"):
             formats[name] = st.column_config.DatetimeColumn(name, format="YYYY-MM-DD HH:mm", timezone="UTC")
-        elif name in ("description", "row_json", "bronze_key", "macro_definition", "absent", "reason"):
+        elif name in ("description", "row_json", "bronze_key", "macro_definition", "absent"):
             formats[name] = st.column_config.TextColumn(name, width="large")
     return formats

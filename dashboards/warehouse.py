@@ -15,7 +15,7 @@ import pyarrow as pa
 import streamlit as st
 
 from market_pipeline.settings import Settings, load_settings
-from market_pipeline.warehouse import Generation, Health, Warehouse
+from market_pipeline.warehouse import Generation, Health, QueryError, QueryTimeout, Warehouse
 
 QUERIES = Path(__file__).parent / "queries"
 EXPLORE_ROWS = 5_000
@@ -88,7 +88,17 @@ def answer(name: str, **parameters: Any) -> Answer:
     current = door.current()
     identity = "" if current is None else current.sha256
     sql = (QUERIES / f"{name}.sql").read_text(encoding="utf-8")
-    table, seen = _ask(str(door.folder), identity, sql, tuple(sorted(parameters.items())))
+    try:
+        table, seen = _ask(str(door.folder), identity, sql, tuple(sorted(parameters.items())))
+    except QueryTimeout:
+        raise
+    except QueryError as error:
+        which = "The published gold" if current is None else f"Generation {current.generation}"
+        reason = str(error).splitlines()[0]
+        raise QueryError(
+            f"{which} was built by another version of the pipeline, this page can't read it ({reason}); "
+            "`market-pipeline run gold` builds it again from what is stored"
+        ) from error
     if identity and seen != identity:
         st.rerun()  # published in between: draw the page again, whole
     return Answer(name, sql, parameters, table)

@@ -29,7 +29,7 @@ def move(ratio: float | None, *, digits: int = 1) -> str:
 def change(ratio: float | None, *, digits: int = 1) -> str:
     """0.021 as `up 2.1 %`, for sentences."""
     if ratio is None or math.isnan(ratio):
-        return "with no return yet"
+        return "with no return"
     if round(ratio * 100, digits) == 0:
         return "unchanged"
     return f"{'up' if ratio > 0 else 'down'} {abs(ratio) * 100:.{digits}f} %"

@@ -1,84 +1,135 @@
-"""Prices: one instrument's weeks, with what happened to it and what was known when."""
+"""Prices: one instrument's days, weeks or months, with what happened to it and what was known when."""
 
 from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
 import charts
 import controls
 import words
+from bars import Bars, find
 from cards import card, palette
 from warehouse import Answer, answer
 
 TITLE = "Prices"
 ICON = ":material/candlestick_chart:"
 ORDER = 1
+KINDS = {"etf": "fund", "stock": "no sector", "unknown": "of no roster"}
+BASES = {
+    "split": "in today's shares: history is divided by the splits since then, dividends stay in the prices",
+    "total": "as total return: splits and reinvested dividends are taken out of the history, so that the newest close "
+    "is as traded and a ratio of two closes is what a holder earned",
+    "raw": "as traded on the day: a split is a jump. Averages and band are stated in the shares of each day, and the "
+    "return in the title is without the split",
+}
 
 
-def tiles(rows: Answer) -> None:
-    """The newest week in five numbers."""
-    last = rows.last
+def tile(name: str, value: str, below: str | None = None, *, hint: str = "") -> None:
+    """One number."""
+    st.metric(
+        name, value, below, delta_arrow="off", delta_color="off", border=True, height="stretch", help=hint or None
+    )
+
+
+def tiles(found: Bars) -> None:
+    """The newest bar in five numbers."""
+    last = found.rows.last
+    window, high, low = found.measures.band
+    volatilities = [(name, last[column]) for column, name in found.measures.volatilities.items()]
     with st.container(horizontal=True):
-        st.metric(
-            "Close, USD",
-            words.price(last["close_usd"]),
-            words.move(last["weekly_return_ratio"]),
-            delta_arrow="off",
-            delta_color="off",
-            border=True,
-            height="stretch",
-        )
-        st.metric(
+        tile("Close, USD", words.price(last["close_usd"]), words.move(last["return_ratio"]))
+        tile(
             "Return, z-score",
-            words.score(last["return_zscore_52w"]),
-            border=True,
-            height="stretch",
-            help="Over 52 weeks.",
+            words.score(last["return_zscore"]),
+            hint=f"z-scores: {found.score_windows}. Returns are total returns.",
         )
-        st.metric(
-            "52-week volatility",
-            words.percent(last["volatility_52w_ratio"]),
-            border=True,
-            height="stretch",
-            help="Sample deviation of 52 weekly returns on adjusted closes, annualised by √52.",
+        tile(
+            f"Volatility, {volatilities[0][0]}",
+            words.percent(volatilities[0][1]),
+            " · ".join(f"{name} {words.percent(value)}" for name, value in volatilities[1:]) or None,
+            hint="Sample deviation of total returns, annualised: log returns by √252, weekly ones by √52.",
         )
-        st.metric(
-            "From 52-week high",
-            words.percent(last["distance_to_high_52w_ratio"]),
-            border=True,
-            height="stretch",
-            help=f"On adjusted closes. As drawn, the high is {words.price(last['high_52w_usd'])}, "
-            f"the low {words.price(last['low_52w_usd'])}.",
+        tile(
+            f"From {window} high",
+            words.percent(last["close_usd"] / last[high] - 1 if last[high] else None),
+            hint=f"As drawn, the high is {words.price(last[high])}, the low {words.price(last[low])}.",
         )
-        st.metric(
-            "Volume, shares",
-            words.compact(last["volume_shares"]),
-            f"z {words.score(last['volume_zscore_52w'])}",
-            delta_arrow="off",
-            delta_color="off",
-            border=True,
-            height="stretch",
-        )
+        tile("Volume, shares", words.compact(last["volume_shares"]), f"z {words.score(last['volume_zscore'])}")
 
 
-def price_title(rows: Answer, picked: controls.Instrument) -> str:
+def price_title(found: Bars, symbol: str) -> str:
     """The newest close as a sentence."""
-    last = rows.last
+    last = found.rows.last
     when = words.day(last["session_date"], has_year=True)
-    week = "in the week so far" if last["is_partial_week"] else "on the week"
-    moved = words.change(last["weekly_return_ratio"])
-    return f"{picked.symbol} closed at {words.price(last['close_usd'])} on {when}, {moved} {week}"
+    period = f"in the {found.interval} so far" if last["is_partial"] else f"on the {found.interval}"
+    moved = words.change(last["return_ratio"])
+    return f"{symbol} closed at {words.price(last['close_usd'])} on {when}, {moved} {period}"
 
 
-def events_title(rows: Answer, restated: Answer, symbol: str) -> str:
-    """What happened in the range, counted."""
-    splits = sum(row["split_ratio"] is not None for row in rows.rows)
-    paid = [row["dividend_usd"] for row in rows.rows if row["dividend_usd"]]
-    text = f"{symbol}: {words.count(splits, 'split')}, {words.count(len(paid), 'dividend')}"
-    if paid:
-        text += f" of {words.price(sum(paid))} USD in all"
-    corrected = 0 if restated.is_empty else restated.first["corrected_count"]
-    return f"{text}; {words.count(corrected, 'value')} corrected by the provider"
+def actions_title(rows: Answer, symbol: str, start: dt.date) -> str:
+    """Splits and dividends of the range, counted."""
+    splits = [row for row in rows.rows if row["action_type"] == "split"]
+    paid = [row for row in rows.rows if row["action_type"] == "dividend"]
+    text = f"{symbol}: {words.count(len(splits), 'split')}"
+    if splits:
+        text += f" ({', '.join(_split(row) for row in splits[:3])}{' …' if len(splits) > 3 else ''})"
+    text += f", {words.count(len(paid), 'dividend')}"
+    in_usd = [row["cash_amount"] for row in paid if row["currency"] in (None, "USD")]
+    if in_usd:
+        text += f" of {words.price(sum(in_usd))} USD in all"
+    return text if start.year < 1901 else f"{text} since {words.day(start, has_year=True)}"
+
+
+def _split(row: dict[str, Any]) -> str:
+    """`2:1 on 21 Jul 2025`."""
+    return f"{charts.split_text(row['split_ratio'])} on {words.day(row['effective_date'], has_year=True)}"
+
+
+def about(picked: controls.Instrument, known: dt.datetime | None) -> str:
+    """Whose prices these are."""
+    parts = [picked.name or picked.symbol, picked.sector or KINDS.get(picked.asset_class, picked.asset_class)]
+    if picked.is_delisted:
+        parts.append(f"delisted, last session {words.day(picked.newest_session_date, has_year=True)}")
+    if known is not None:
+        parts.append(f"as known by {words.moment(known)}")
+    return " · ".join(parts)
+
+
+def nothing(picked: controls.Instrument, known: dt.datetime | None) -> str:
+    """Why there is no bar to show, and what would help."""
+    if known is not None:
+        return (
+            f"Nothing was known of {picked.symbol} in this range by {words.moment(known)}. Clear **As known on**, or "
+            "pick a later day or a longer range."
+        )
+    first = picked.first_session_date or picked.first_week_date
+    if first is None:
+        return f"Gold holds no bar of {picked.symbol} yet. `market-pipeline run all` fetches what is followed."
+    return f"{picked.symbol} has no bar in this range; its first is of {first}."
+
+
+def price(found: Bars, picked: controls.Instrument, *, adjustment: str, averages: tuple[int, ...]) -> None:
+    """The bars with everything that belongs on their axis."""
+    title = price_title(found, picked.symbol)
+    overlays = {} if found.is_feed else {f"average_{days}d_usd": f"{days}-day average" for days in averages}
+    if found.is_feed and adjustment == "raw":
+        overlays = {"adjusted_close_usd": "Adjusted close"}
+    thinned, note = charts.thin(found.rows.table, "close_usd")
+    spec = charts.candles(thinned, palette(), replace(found.measures, overlays=overlays))
+    source = "of the weekly feed" if found.is_feed else "by their last session"
+    kind = {"day": "Daily bars", "week": f"Weekly bars {source}", "month": f"Monthly bars {source}"}[found.interval]
+    card(
+        "price",
+        title,
+        found.rows,
+        lambda: st.echarts_chart(spec, height=758, key="price-chart", alt=title),
+        note=f"{kind} {BASES[adjustment]}. Hollow rose, filled fell; ◆ split, ▲ dividend, ■ corrected. z-scores: "
+        f"{found.score_windows}. Ctrl and wheel zoom. {note}",
+    )
 
 
 def page() -> None:
@@ -86,57 +137,66 @@ def page() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         picked = controls.symbol()
         if picked is None:
-            st.info("Gold holds no prices. `market-pipeline run all` fetches them.", icon=":material/inbox:")
             return
+        interval = controls.interval()
+        adjustment = controls.adjustment()
         start = controls.since(picked.newest_session_date)
-        adjusted = controls.is_adjusted()
         known = controls.known_at()
-    parameters = {"instrument_id": picked.instrument_id, "since": start, "is_adjusted": adjusted}
-    rows = (
-        answer("prices", **parameters)
-        if known is None
-        else answer("prices_asof", known_at=known.isoformat(), **parameters)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        averages = controls.averages() if picked.has_days else ()
+        has_choice = interval == "week" and picked.has_days and picked.has_weeks
+        is_feed_wanted = has_choice and controls.is_weekly_feed(picked)
+    found = find(
+        picked,
+        interval=interval,
+        adjustment=adjustment,
+        since=start,
+        known=known,
+        is_feed_wanted=is_feed_wanted,
     )
-    about = [picked.name, picked.sector or "fund"]
-    if picked.is_delisted:
-        about.append(f"delisted, last session {words.day(picked.newest_session_date, has_year=True)}")
-    if known is not None:
-        about.append(f"as known by {words.moment(known)}")
-    st.caption(" · ".join(about))
-    if rows.is_empty:
-        st.info(
-            f"Nothing was known of {picked.symbol} in this range by {words.moment(known)}. Clear **As known on**, or "
-            "pick a later day or a longer range."
-            if known
-            else f"{picked.symbol} has no week in this range; its first is {picked.first_week_date}.",
-            icon=":material/inbox:",
-        )
+    st.caption(about(picked, known))
+    if found.notice:
+        st.info(found.notice, icon=":material/info:")
+    if found.rows.is_empty:
+        st.info(nothing(picked, known), icon=":material/inbox:")
         return
-    tiles(rows)
-    thinned, note = charts.thin(rows.table, "adjusted_close_usd")
-    spec = charts.candles(thinned, palette(), has_adjusted_line=not adjusted)
-    basis = "adjusted for splits and dividends" if adjusted else "as traded"
-    card(
-        "price",
-        price_title(rows, picked),
-        rows,
-        lambda: st.echarts_chart(spec, height=690, key="price-chart", alt=price_title(rows, picked)),
-        note=f"Weekly bars {basis}; hollow rose, filled fell. Volume as traded. Ctrl and wheel zoom. {note}",
-    )
-    restated = answer("restated_values", instrument_id=picked.instrument_id)
-    moved = 0 if restated.is_empty else restated.first["readjusted_count"]
-    card(
-        "events",
-        events_title(rows, restated, picked.symbol),
-        restated,
-        None,
-        note=""
-        if restated.is_empty
-        else "Splits are inferred from the adjustment factor. Each row is a value that changed after we had it, "
-        f"{words.count(moved, 'adjusted close')} among them only because of a later dividend or split. Pick a day in "
-        "**As known on** to see the chart as it was.",
-        empty=f"No value of {picked.symbol} has changed since it was first fetched.",
-    )
+    tiles(found)
+    price(found, picked, adjustment=adjustment, averages=averages)
+    left, right = st.columns(2)
+    with left:
+        actions = answer(
+            "actions",
+            instrument_id=picked.instrument_id,
+            since=start,
+            known_at=None if known is None else known.isoformat(),
+        )
+        card(
+            "actions",
+            actions_title(actions, picked.symbol, start),
+            actions,
+            None,
+            note="The marks of the weekly feed are its own dividends, and splits inferred from its adjustment factor."
+            if found.is_feed
+            else "",
+            empty=f"No split or dividend of {picked.symbol} is known in this range. `market-pipeline run all` asks the "
+            "feeds of corporate actions that have a key.",
+        )
+    with right:
+        restated = answer("restated_values", instrument_id=picked.instrument_id)
+        corrected, moved = (
+            (0, 0) if restated.is_empty else (restated.first["corrected_count"], restated.first["readjusted_count"])
+        )
+        card(
+            "events",
+            f"{words.count(corrected, 'value')} of {picked.symbol} corrected by a provider",
+            restated,
+            None,
+            note=""
+            if restated.is_empty
+            else f"Values that changed after we had them, {words.count(moved, 'adjusted close')} among them only "
+            "because of a later dividend or split. Pick a day in **As known on** to see the chart as it was.",
+            empty=f"No value of {picked.symbol} has changed since it was first fetched.",
+        )
 
 
 page()

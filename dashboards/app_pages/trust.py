@@ -1,4 +1,7 @@
-"""Trust: what is fresh, what is missing, what failed, what was rejected, what changed, and what is left to spend."""
+"""Trust: what is fresh, what is missing, who disagrees, what was rejected, what changed, and what is left to spend.
+
+Over 300 lines because a page is one file and this one has many small cards.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from warehouse import Answer, answer
 TITLE = "Trust"
 ICON = ":material/verified_user:"
 ORDER = 4
+CADENCES = {"Any bars": "any", "Daily bars": "day", "Weekly bars": "week"}
+LATE_SESSIONS = {"session": 0}  # a feed of another grain may be a week in progress
 
 
 def tiles(found: Health) -> None:
@@ -152,52 +157,223 @@ def datasets(found: Health) -> None:
         )
 
 
-def coverage_title(rows: Answer) -> str:
+def feeds() -> None:
+    """How new each feed is, by the dates inside its data."""
+    rows = answer("feeds", as_of=warehouse.as_of().isoformat())
+    late = [row for row in rows.rows if (row["sessions_late"] or 0) > LATE_SESSIONS.get(row["grain"], 5)]
+    behind = sum(row["behind_count"] for row in rows.rows)
+    title = (
+        f"{words.count(len(late), 'feed')} late: "
+        + ", ".join(f"{row['feed']} by {words.count(row['sessions_late'], 'session')}" for row in late)
+        if late
+        else "No feed is late"
+    )
+    if behind:
+        title += f"; {words.count(behind, 'instrument-feed')} behind the others"
+    card(
+        "feeds",
+        title,
+        rows,
+        None,
+        note="Sessions closed since the feed's newest one. A week in progress may be five late.",
+        empty="The first run records what it expects of each feed.",
+    )
+
+
+def coverage_title(rows: Answer, *, of: str) -> str:
     """Completeness of the newest slice."""
     if rows.is_empty:
-        return "No slice is recorded yet"
+        return f"No {of} is recorded yet"
     newest = rows.last["slice_start_date"]
     cells = [row for row in rows.rows if row["slice_start_date"] == newest]
     done, expected = (sum(row[name] for row in cells) for name in ("complete_count", "expected_count"))
-    return f"Week of {words.day(newest)}: {done} of {expected} instrument-datasets complete"
+    return f"{of.capitalize()} of {words.day(newest)}: {done} of {expected} instrument-datasets complete"
 
 
-def page() -> None:
-    """Draw the page."""
-    found = warehouse.health()
-    if found is None:
-        st.info("No run has left its health yet; `market-pipeline run all` writes it.", icon=":material/inbox:")
-    else:
-        tiles(found)
-        checks(found)
-        datasets(found)
-    slices = answer("coverage")
-    count = len({(row["provider"], row["dataset"]) for row in slices.rows})
+def grid(key: str, rows: Answer, *, of: str, note: str) -> None:
+    """Datasets by slices."""
+    count = len({(row["provider"], row["dataset"]) for row in rows.rows})
+    title = coverage_title(rows, of=of)
     card(
-        "coverage",
-        coverage_title(slices),
-        slices,
+        key,
+        title,
+        rows,
         lambda: st.echarts_chart(
-            charts.coverage(slices.rows, palette()),
-            height=52 * count + 60,
-            key="coverage-chart",
-            alt=coverage_title(slices),
+            charts.coverage(rows.rows, palette()), height=44 * count + 60, key=f"{key}-chart", alt=title
         ),
-        note="Answered of expected, by slice. ✓ is whole, hatched ! is not.",
+        note=note,
         empty="The first run records what it expects and what it gets.",
     )
-    behind = answer("coverage_problems")
-    card(
-        "behind",
-        f"{words.count(behind.table.num_rows, 'instrument-dataset')} missing from the newest slice or behind it"
-        if not behind.is_empty
-        else "Every instrument is in the newest slice",
-        behind,
-        None,
-        empty="Nothing is missing.",
+
+
+def coverage() -> None:
+    """What is there of what should be, and what is not, by name."""
+    sessions = answer("coverage_sessions")
+    grid(
+        "sessions",
+        sessions,
+        of="session",
+        note="Followed instruments that have a bar, by session feed and session of the exchange. ✓ is whole, hatched ! "
+        "says how many are missing.",
+    )
+    grid(
+        "coverage",
+        answer("coverage"),
+        of="slice",
+        note="Answered of expected, by slice, of the feeds that are fetched whole. ✓ is whole, hatched ! is not.",
     )
     left, right = st.columns(2)
     with left:
+        gaps = answer("coverage_gaps")
+        count, lost = (0, 0) if gaps.is_empty else (gaps.first["gap_count"], gaps.first["missing_bar_count"])
+        card(
+            "gaps",
+            f"{words.count(count, 'gap')} in the sessions, {words.count(lost, 'bar')} in all"
+            if count
+            else "No followed instrument lacks a session",
+            gaps,
+            None,
+            note="Sessions in a row that feeds lack of a followed instrument; open ones reach the newest session. "
+            "`market-pipeline backfill` asks for what is missing.",
+            empty="Every session feed has every followed instrument.",
+        )
+    with right:
+        behind = answer("coverage_problems")
+        card(
+            "behind",
+            f"{words.count(behind.table.num_rows, 'instrument-dataset')} missing from the newest slice or behind it"
+            if not behind.is_empty
+            else "Every instrument is in the newest slice",
+            behind,
+            None,
+            empty="Nothing is missing.",
+        )
+
+
+def scores_title(rows: Answer) -> str:
+    """Each provider's score."""
+    if rows.is_empty:
+        return "No session has bars of two providers"
+    values = max(row["value_count"] for row in rows.rows)
+    told = ", ".join(f"{row['provider']} in {words.percent(row['provider_score'])}" for row in rows.rows)
+    return f"Of up to {values:,} values a provider agrees with the winner: {told}"
+
+
+def differences_title(rows: Answer, causes: Answer) -> str:
+    """How many values differ, and where most of them are."""
+    if rows.is_empty:
+        return "No value differs between providers"
+    total, split_values = causes.first["difference_count"], causes.first["missed_split_count"]
+    named: dict[str, list[str]] = {"missed_split": [], "differs": []}
+    for row in causes.rows:
+        ratio = f" {charts.split_text(row['likely_split_ratio'])}" if row["likely_split_ratio"] else ""
+        text = f"{row['symbol']}{ratio} at {row['provider']}"
+        if text not in named[row["verdict"]]:
+            named[row["verdict"]].append(text)
+    parts = []
+    for verdict, count, what in (
+        ("missed_split", split_values, "by a missed split"),
+        ("differs", total - split_values, "otherwise"),
+    ):
+        if count:
+            more = " …" if len(named[verdict]) > 3 else ""
+            parts.append(f"{count:,} {what} ({', '.join(named[verdict][:3])}{more})")
+    return f"{words.count(total, 'value')} beyond tolerance: {', '.join(parts)}"
+
+
+def adjustments_title(counts: Answer) -> str:
+    """Whether our factors are the vendors'."""
+    if counts.is_empty:
+        return "No vendor's adjusted close to compare with"
+    total, equal = (sum(row[name] for row in counts.rows) for name in ("close_count", "equal_count"))
+    worst = sorted({row["worst_symbol"] for row in counts.rows if row["worst_symbol"]})
+    text = f"{equal:,} of {total:,} closes that vendors adjusted equal ours"
+    return f"{text}; {', '.join(worst[:4])} furthest off" if worst else text
+
+
+def reconciliation() -> None:
+    """Several providers of one bar: who is off, where, and by what."""
+    providers, worst = answer("provider_scores"), answer("instrument_scores")
+    left, right = st.columns(2)
+    with left:
+        count = len({row["provider"] for row in worst.rows})
+        card(
+            "scores",
+            scores_title(providers),
+            worst,
+            lambda: st.echarts_chart(
+                charts.scores(worst.rows, palette()),
+                height=46 * count + 60,
+                key="scores-chart",
+                alt=scores_title(providers),
+            ),
+            note="The instruments with the lowest scores first. ✓ all values agree, else per cent of them. Prices "
+            "agree within 0.1 %, volumes within 2 %.",
+            empty="Reconciliation needs a session that two providers have: a second daily feed gives one.",
+        )
+    with right:
+        won = [row for row in providers.rows if row["won_session_count"]]
+        card(
+            "providers",
+            "Winner of the sessions: "
+            + ", ".join(f"{row['provider']} {row['won_session_count']:,} of {row['session_count']:,}" for row in won)
+            if won
+            else "No session was contested",
+            providers,
+            None,
+            note="The winner is whose close most providers share, then the preferred one. A winner agrees with itself; "
+            "`confirmed_ratio` counts only what another provider shares.",
+            empty="One provider a session: nothing to compare.",
+        )
+    rows, causes = answer("differences"), answer("difference_causes")
+    card(
+        "differences",
+        differences_title(rows, causes),
+        rows,
+        None,
+        note="Each value beside that of the provider that gold chose for the session. A missed split differs by a "
+        "ratio of shares.",
+        empty="Every value that two providers have is within the tolerance, or only one provider has the bar.",
+    )
+    counts, unequal = answer("adjustment_counts"), answer("adjustments")
+    card(
+        "adjustments",
+        adjustments_title(counts),
+        unequal,
+        None,
+        note="A vendor's adjusted close beside the raw one times our factor, made of splits and dividends alone. They "
+        "differ when one of us lacks an action.",
+        empty="No daily feed gives adjusted closes." if counts.is_empty else "Nothing differs by more than rounding.",
+    )
+
+
+def changes() -> None:
+    """What providers said otherwise later, and what was refused."""
+    name = st.segmented_control(
+        "Restatements of",
+        list(CADENCES),
+        default="Any bars",
+        required=True,
+        key="cadence",
+        bind="query-params",
+    )
+    cadence = CADENCES[name or "Any bars"]
+    left, right = st.columns(2)
+    with left:
+        restated = answer("restatements", cadence=cadence)
+        causes = answer("restatement_causes", cadence=cadence).rows
+        card(
+            "restatements",
+            "Values restated by providers: " + ", ".join(f"{row['value_count']:,} {row['cause']}" for row in causes)
+            if causes
+            else "No published value was restated",
+            restated,
+            None,
+            note="The old value stays: `prices_asof(day, known_at)` gives either of a day, `weekly_prices_asof` of a "
+            "week of the weekly feed.",
+            empty="No provider has changed a value that we had.",
+        )
+    with right:
         rejected = answer("quarantine")
         rules = sorted({row["rule"] for row in rejected.rows})
         card(
@@ -210,19 +386,21 @@ def page() -> None:
             note="Rejected rows are kept as parsed, with the payload they came from.",
             empty="Every parsed row kept its contract.",
         )
-    with right:
-        restated = answer("restatements")
-        causes = answer("restatement_causes").rows
-        card(
-            "restatements",
-            "Values restated by providers: " + ", ".join(f"{row['value_count']:,} {row['cause']}" for row in causes)
-            if causes
-            else "No published value was restated",
-            restated,
-            None,
-            note="The old value stays; `prices_asof(day, known_at)` gives either.",
-            empty="No provider has changed a value that we had.",
-        )
+
+
+def page() -> None:
+    """Draw the page."""
+    found = warehouse.health()
+    if found is None:
+        st.info("No run has left its health yet; `market-pipeline run all` writes it.", icon=":material/inbox:")
+    else:
+        tiles(found)
+        checks(found)
+        datasets(found)
+    feeds()
+    coverage()
+    reconciliation()
+    changes()
     history()
 
 

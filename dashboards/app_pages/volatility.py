@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import streamlit as st
 
 import charts
@@ -21,20 +23,73 @@ def cone_title(rows: Answer, symbol: str) -> str:
         return f"{symbol} has too short a history for a cone"
     row = rows.first
     return (
-        f"{symbol} moved at {words.percent(row['current_ratio'])} a year over the last {row['window_weeks']} weeks, "
+        f"{symbol} moved at {words.percent(row['current_ratio'])} a year over the last {row['window_name']}, "
         f"more than in {words.percent(row['current_rank_ratio'], digits=0)} of its history"
     )
 
 
-def history_title(rows: Answer, picked: controls.Instrument) -> str:
+def history_title(rows: Answer, picked: controls.Instrument, *, column: str, window: str) -> str:
     """The picked volatility beside its peers'."""
     if rows.is_empty:
-        return f"{picked.symbol} has no 52-week volatility in this range"
+        return f"{picked.symbol} has no {window} volatility in this range"
     last = rows.last
     peers = f"{picked.sector} {words.percent(last['sector_ratio'])}, " if last["sector_ratio"] is not None else ""
     return (
-        f"{picked.symbol} at {words.percent(last['volatility_52w_ratio'])}; "
+        f"{picked.symbol} at {words.percent(last[column])}, {window}; "
         f"{peers}all stocks {words.percent(last['universe_ratio'])}"
+    )
+
+
+def cone(picked: controls.Instrument) -> None:
+    """The spread of the picked volatility by window: of days where there are any, else of weeks."""
+    rows = (
+        answer("volatility_cone_days", instrument_id=picked.instrument_id)
+        if picked.has_days
+        else answer("volatility_cone", instrument_id=picked.instrument_id)
+    )
+    windows = "20, 60, 120 and 252 sessions" if picked.has_days else "4, 13, 26 and 52 weeks"
+    card(
+        "cone",
+        cone_title(rows, picked.symbol),
+        rows,
+        lambda: st.echarts_chart(
+            charts.cone(rows.table, palette(), symbol=picked.symbol),
+            height=380,
+            key="cone-chart",
+            alt=cone_title(rows, picked.symbol),
+        ),
+        note=f"Realised volatility over {windows}: its percentiles since the first bar, and now.",
+        empty=f"{picked.symbol} needs at least {'21 sessions' if picked.has_days else 'five weeks'} of prices.",
+    )
+
+
+def history(picked: controls.Instrument, start: dt.date) -> None:
+    """The picked volatility in time, beside its peers'."""
+    colors = palette()
+    asked = {"instrument_id": picked.instrument_id, "sector": picked.sector or "", "since": start}
+    rows = answer("volatility_history_days", **asked) if picked.has_days else answer("volatility_history", **asked)
+    column, window = ("volatility_252d_ratio", "252-day") if picked.has_days else ("volatility_52w_ratio", "52-week")
+    columns = {column: (picked.symbol, colors.up, "solid")}
+    if picked.sector:
+        columns["sector_ratio"] = (f"Average of {picked.sector}", colors.down, "dashed")
+    columns["universe_ratio"] = ("Average of all followed stocks", colors.muted, "dotted")
+    title = history_title(rows, picked, column=column, window=window)
+    card(
+        "history",
+        title,
+        rows,
+        lambda: st.echarts_chart(
+            charts.lines(rows.table, colors, columns, day="session_date" if picked.has_days else "week_start_date"),
+            height=380,
+            key="history-chart",
+            alt=title,
+        ),
+        note="252-day realised volatility: sample deviation of daily log total returns, times √252."
+        if picked.has_days
+        else "52-week realised volatility: sample deviation of weekly returns on adjusted closes, times √52.",
+        empty=f"{picked.symbol} needs "
+        + ("half of 252 sessions" if picked.has_days else "53 weeks")
+        + f" of prices for a {window} volatility; pick a longer range otherwise.",
     )
 
 
@@ -77,7 +132,6 @@ def page() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         picked = controls.symbol()
         if picked is None:
-            st.info("Gold holds no prices. `market-pipeline run all` fetches them.", icon=":material/inbox:")
             return
         start = controls.since(picked.newest_session_date)
     latest = answer("latest")
@@ -92,41 +146,9 @@ def page() -> None:
     height = max(28 * len(ranked) + 60, 240)
     left, right = st.columns(2)
     with left:
-        rows = answer("volatility_cone", instrument_id=picked.instrument_id)
-        card(
-            "cone",
-            cone_title(rows, picked.symbol),
-            rows,
-            lambda: st.echarts_chart(
-                charts.cone(rows.table, colors, symbol=picked.symbol),
-                height=380,
-                key="cone-chart",
-                alt=cone_title(rows, picked.symbol),
-            ),
-            note="Realised volatility over 4, 13, 26 and 52 weeks: its percentiles since the first week, and now.",
-            empty=f"{picked.symbol} needs at least five weeks of prices.",
-        )
+        cone(picked)
     with right:
-        history = answer(
-            "volatility_history", instrument_id=picked.instrument_id, sector=picked.sector or "", since=start
-        )
-        columns = {"volatility_52w_ratio": (picked.symbol, colors.up, "solid")}
-        if picked.sector:
-            columns["sector_ratio"] = (f"Average of {picked.sector}", colors.down, "dashed")
-        columns["universe_ratio"] = ("Average of all stocks", colors.muted, "dotted")
-        card(
-            "history",
-            history_title(history, picked),
-            history,
-            lambda: st.echarts_chart(
-                charts.lines(history.table, colors, columns),
-                height=380,
-                key="history-chart",
-                alt=history_title(history, picked),
-            ),
-            note="52-week realised volatility: sample deviation of weekly returns on adjusted closes, times √52.",
-            empty=f"{picked.symbol} needs 53 weeks of prices for a 52-week volatility; pick a longer range otherwise.",
-        )
+        history(picked, start)
     card(
         "unusual",
         unusual_title(scored),

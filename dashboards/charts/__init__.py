@@ -7,15 +7,16 @@ Charts get ratios as percent, because axis labels can't multiply.
 from charts.bars import lines, signed_bars
 from charts.frames import MAX_POINTS, thin
 from charts.palette import DARK, LIGHT, Palette, contrast
-from charts.prices import candles
+from charts.prices import Measures, candles, split_text
 from charts.sectors import distribution, sector_map, shares
-from charts.trust import coverage, model_diagram
+from charts.trust import coverage, model_diagram, scores
 from charts.volatility import cone, distances, ranking, zscores
 
 __all__ = [
     "DARK",
     "LIGHT",
     "MAX_POINTS",
+    "Measures",
     "Palette",
     "candles",
     "cone",
@@ -26,9 +27,11 @@ __all__ = [
     "lines",
     "model_diagram",
     "ranking",
+    "scores",
     "sector_map",
     "shares",
     "signed_bars",
+    "split_text",
     "thin",
     "zscores",
 ]

@@ -1,4 +1,4 @@
-"""Bars around zero and lines over weeks, used by several pages."""
+"""Bars around zero and lines over time, used by several pages."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ def _ceiling(value: float) -> float:
 
 
 def lines(
-    table: pa.Table, palette: Palette, columns: Mapping[str, tuple[str, str, str]], *, week: str = "week_start_date"
+    table: pa.Table, palette: Palette, columns: Mapping[str, tuple[str, str, str]], *, day: str = "week_start_date"
 ) -> Spec:
-    """Percent lines over weeks; `columns` maps a ratio column to its name, colour and dash."""
-    data = derive(table, {name: as_percent(table, name) for name in columns} | {"week": labels(table, week)})
-    data = data.select(["week", *columns])
+    """Percent lines over the dates in `day`; `columns` maps a ratio column to its name, colour and dash."""
+    data = derive(table, {name: as_percent(table, name) for name in columns} | {"day": labels(table, day)})
+    data = data.select(["day", *columns])
     return {
         "animation": False,
         "aria": {"enabled": True},
@@ -94,7 +94,7 @@ def lines(
             {
                 "type": "line",
                 "name": name,
-                "encode": {"x": "week", "y": column},
+                "encode": {"x": "day", "y": column},
                 "showSymbol": False,
                 "itemStyle": {"color": color},
                 "lineStyle": {"color": color, "width": 2, "type": dash},

@@ -10,51 +10,75 @@ from charts.palette import Palette, Spec, contrast, hatch, mix
 
 
 def coverage(rows: Sequence[Mapping[str, Any]], palette: Palette) -> Spec:
-    """Datasets by slices: complete cells filled, the others hatched, each with its count."""
+    """Datasets by slices: complete cells filled, the others hatched, each with its count while there is room for it."""
     names = sorted({f"{row['provider']}/{row['dataset']}" for row in rows})
     slices = sorted({row["slice_start_date"] for row in rows})
-    cells: list[Spec] = []
+    has_room = len(slices) <= 16
+    cells = []
     for row in rows:
         is_whole = row["complete_count"] == row["expected_count"]
-        fill = mix(palette.background, palette.up if is_whole else palette.down, 0.35 if is_whole else 0.55)
+        missing = row["expected_count"] - row["complete_count"]
+        wide = f"{'✓' if is_whole else '!'} {row['complete_count']}/{row['expected_count']}"
         cells.append(
-            {
-                "value": [
-                    slices.index(row["slice_start_date"]),
-                    names.index(f"{row['provider']}/{row['dataset']}"),
-                    round((row["complete_ratio"] or 0) * 100, 1),
-                ],
-                "itemStyle": {
-                    "color": fill,
-                    "borderColor": palette.background,
-                    "borderWidth": 2,
-                    **({} if is_whole else {"decal": hatch(mix(fill, palette.background, 0.5))}),
-                },
-                "label": {
-                    "show": True,
-                    "color": max(("#FFFFFF", "#10151C"), key=lambda color: contrast(color, fill)),
-                    "formatter": f"{'✓' if is_whole else '!'} {row['complete_count']}/{row['expected_count']}",
-                },
-            }
+            _cell(
+                slices.index(row["slice_start_date"]),
+                names.index(f"{row['provider']}/{row['dataset']}"),
+                row["complete_ratio"] or 0,
+                wide if has_room else "✓" if is_whole else f"!{missing}",
+                palette,
+                is_good=is_whole,
+            )
         )
+    return _heatmap("Complete, %", [words.day(day) for day in slices], names, cells)
+
+
+def scores(rows: Sequence[Mapping[str, Any]], palette: Palette) -> Spec:
+    """Providers by instruments, in the rows' order: the share of values that agree with the winners'."""
+    providers = sorted({row["provider"] for row in rows})
+    symbols = list(dict.fromkeys(row["symbol"] for row in rows))
+    cells = [
+        _cell(
+            symbols.index(row["symbol"]),
+            providers.index(row["provider"]),
+            row["provider_score"],
+            f"{row['provider_score'] * 100:.4g}" if row["provider_score"] < 0.9995 else "✓",
+            palette,
+            is_good=row["agreeing_count"] == row["value_count"],
+        )
+        for row in rows
+    ]
+    return _heatmap("Values that agree, %", symbols, providers, cells)
+
+
+def _cell(x: int, y: int, ratio: float, label: str, palette: Palette, *, is_good: bool) -> Spec:
+    """One cell, whose fill, hatching and text say the same."""
+    fill = mix(palette.background, palette.up if is_good else palette.down, 0.35 if is_good else 0.55)
+    return {
+        "value": [x, y, round(ratio * 100, 2)],
+        "itemStyle": {
+            "color": fill,
+            "borderColor": palette.background,
+            "borderWidth": 2,
+            **({} if is_good else {"decal": hatch(mix(fill, palette.background, 0.5))}),
+        },
+        "label": {
+            "show": True,
+            "color": max(("#FFFFFF", "#10151C"), key=lambda color: contrast(color, fill)),
+            "formatter": label,
+        },
+    }
+
+
+def _heatmap(name: str, columns: Sequence[str], rows: Sequence[str], cells: Sequence[Spec]) -> Spec:
+    bare = {"axisTick": {"show": False}, "axisLine": {"show": False}}
     return {
         "animation": False,
         "aria": {"enabled": True},
         "tooltip": {"show": False},
         "grid": {"left": 8, "right": 12, "top": 6, "bottom": 6, "containLabel": True},
-        "xAxis": {
-            "type": "category",
-            "data": [words.day(day) for day in slices],
-            "axisTick": {"show": False},
-            "axisLine": {"show": False},
-        },
-        "yAxis": {
-            "type": "category",
-            "data": names,
-            "axisTick": {"show": False},
-            "axisLine": {"show": False},
-        },
-        "series": [{"type": "heatmap", "name": "Complete, %", "data": cells}],
+        "xAxis": {"type": "category", "data": columns, **bare},
+        "yAxis": {"type": "category", "data": rows, **bare},
+        "series": [{"type": "heatmap", "name": name, "data": cells}],
     }
 
 

@@ -91,7 +91,7 @@ def cone(table: pa.Table, palette: Palette, *, symbol: str) -> Spec:
         "xAxis": {
             "type": "category",
             "boundaryGap": True,
-            "data": [f"{row['window_weeks']} weeks" for row in rows],
+            "data": [row["window_name"] for row in rows],
             "axisTick": {"show": False},
         },
         "yAxis": {

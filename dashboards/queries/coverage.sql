@@ -1,16 +1,19 @@
--- One row per dataset and slice: how many instruments were expected and what became of them; the newest 26 slices.
+-- One row per dataset and slice of the feeds that are fetched whole: how many instruments were expected and what became
+-- of them; the newest 26 slices.
 select
-    provider,
-    dataset,
-    slice_start_date,
+    c.provider,
+    c.dataset,
+    c.slice_start_date,
     count(*) as expected_count,
-    count(*) filter (where is_complete) as complete_count,
-    count(*) filter (where outcome = 'deferred') as deferred_count,
-    count(*) filter (where outcome in ('refused', 'failed')) as failed_count,
-    count(*) filter (where outcome in ('missing', 'not_yet')) as missing_count,
-    avg(is_complete::integer) as complete_ratio,
-    string_agg(symbol || ' ' || outcome, ', ' order by symbol) filter (where not is_complete) as absent
-from mart_coverage
-group by provider, dataset, slice_start_date
-qualify dense_rank() over (order by slice_start_date desc) <= 26
-order by slice_start_date, provider, dataset
+    count(*) filter (where c.is_complete) as complete_count,
+    count(*) filter (where c.outcome = 'deferred') as deferred_count,
+    count(*) filter (where c.outcome in ('refused', 'failed')) as failed_count,
+    count(*) filter (where c.outcome in ('missing', 'not_yet')) as missing_count,
+    avg(c.is_complete::integer) as complete_ratio,
+    string_agg(c.symbol || ' ' || c.outcome, ', ' order by c.symbol) filter (where not c.is_complete) as absent
+from mart_coverage as c
+left join dim_source as s on c.provider = s.provider and c.dataset = s.dataset
+where s.grain is distinct from 'session'
+group by c.provider, c.dataset, c.slice_start_date
+qualify dense_rank() over (order by c.slice_start_date desc) <= 26
+order by c.slice_start_date, c.provider, c.dataset

@@ -1,20 +1,36 @@
--- One row: the newest session in the prices, how far behind the calendar it is at $as_of, and who is further behind.
-with newest as (
-    select
-        f.instrument_id,
-        max(f.session_date) as session_date,
-        max(f.week_start_date) as week_start_date
-    from fact_adjusted_prices as f
-    inner join dim_instrument as i on f.instrument_id = i.instrument_id
-    where i.is_current and not i.is_delisted
-    group by f.instrument_id
+-- One row per cadence (day, week) that has prices: the newest session in those of the followed instruments, how far
+-- behind the calendar it is at $as_of, and how many instruments are further behind.
+with followed as (
+    select instrument_id from dim_instrument
+    where is_current and is_followed and not is_delisted
 ),
 
-edge as (
+bars as (
     select
-        max(session_date) as newest_session_date,
-        max(week_start_date) as newest_week_date
-    from newest
+        'day' as cadence,
+        instrument_id,
+        max(session_date) as session_date,
+        null::date as week_start_date
+    from fact_daily_price
+    where instrument_id in (select f.instrument_id from followed as f)
+    group by instrument_id
+    union all
+    select
+        'week' as cadence,
+        instrument_id,
+        max(session_date) as session_date,
+        max(week_start_date) as week_start_date
+    from fact_adjusted_prices
+    where instrument_id in (select f.instrument_id from followed as f)
+    group by instrument_id
+),
+
+newest as (
+    select
+        *,
+        max(session_date) over (partition by cadence) as newest_session_date,
+        max(week_start_date) over (partition by cadence) as newest_week_date
+    from bars
 ),
 
 closed as (
@@ -22,18 +38,21 @@ closed as (
     where is_session and closes_at <= $as_of::timestamptz
 )
 
+-- A week in progress is behind when its Monday is; within it, one provider may have a session more than another.
 select
-    e.newest_session_date,
-    e.newest_week_date,
+    n.cadence,
+    n.newest_session_date,
+    n.newest_week_date,
     c.last_closed_date,
-    (select count(*) from newest) as instrument_count,
-    (
-        select count(*) from newest
-        where week_start_date < e.newest_week_date
+    count(*) as instrument_count,
+    count(*) filter (
+        where coalesce(n.week_start_date, n.session_date) < coalesce(n.newest_week_date, n.newest_session_date)
     ) as behind_count,
     (
         select count(*) from dim_date as d
-        where d.is_session and d.calendar_date > e.newest_session_date and d.calendar_date <= c.last_closed_date
+        where d.is_session and d.calendar_date > n.newest_session_date and d.calendar_date <= c.last_closed_date
     ) as sessions_late
-from edge as e
+from newest as n
 cross join closed as c
+group by n.cadence, n.newest_session_date, n.newest_week_date, c.last_closed_date
+order by n.cadence

@@ -1,59 +1,152 @@
--- One instrument's weeks on one price basis, oldest first. The 52-week band is that of the bars as drawn; return,
--- volatility and z-scores are always those of adjusted closes. A split is inferred from the adjustment factor, after
--- taking out the week's dividend.
-with bars as (
+-- One instrument's bars of one $interval (day, week or month), oldest first, in one $adjustment: raw as traded, split
+-- in today's shares, total with dividends reinvested too. Averages, volatilities, the 252-session band and the price's
+-- z-score are those of the bar's last session in all three; the averages and the band are stated on the price as drawn.
+with days as (
     select
         *,
-        adjusted_close_usd / nullif(close_usd, 0) as adjustment,
-        if($is_adjusted, adjustment, 1.0) as factor
-    from fact_adjusted_prices
+        split_adjusted_close_usd / close_usd as split_basis,
+        if($adjustment = 'total', total_return_close_usd / close_usd, split_basis) as basis,
+        if($adjustment = 'raw', 1.0, basis) as drawn
+    from daily_price
     where instrument_id = $instrument_id
 ),
 
-drawn as (
+-- With dividends the levels are others, so their windows are computed here, as gold computes those of the split basis.
+levels as (
     select
-        week_start_date,
         session_date,
-        open_usd * factor as open_usd,
-        high_usd * factor as high_usd,
-        low_usd * factor as low_usd,
-        close_usd * factor as close_usd,
-        adjusted_close_usd,
-        volume_shares,
-        dividend_usd,
-        weekly_return_ratio,
-        if(count(*) over year_back >= 52, max(high_usd * factor) over year_back, null) as high_52w_usd,
-        if(count(*) over year_back >= 52, min(low_usd * factor) over year_back, null) as low_52w_usd,
-        distance_to_high_52w_ratio,
-        volatility_52w_ratio,
-        return_zscore_52w,
-        volume_zscore_52w,
-        adjustment / lag(adjustment) over by_week
-        * (1 - coalesce(dividend_usd, 0) / lag(close_usd) over by_week) as implied_split_ratio,
-        is_partial_week,
-        version_number,
-        known_at
-    from bars
+        drawn,
+        if($adjustment = 'total', drawn, drawn / split_basis) as scale,
+        if(count(*) over d20 = 20, avg(close_usd * basis) over d20, null) as total_20d,
+        if(count(*) over d50 = 50, avg(close_usd * basis) over d50, null) as total_50d,
+        if(count(*) over d120 = 120, avg(close_usd * basis) over d120, null) as total_120d,
+        if(count(*) over d200 = 200, avg(close_usd * basis) over d200, null) as total_200d,
+        if(high_252d_usd is null, null, max(high_usd * basis) over d252) as total_high,
+        if(low_252d_usd is null, null, min(low_usd * basis) over d252) as total_low,
+        if($adjustment = 'total', total_20d, average_20d_usd * scale) as average_20d_usd,
+        if($adjustment = 'total', total_50d, average_50d_usd * scale) as average_50d_usd,
+        if($adjustment = 'total', total_120d, average_120d_usd * scale) as average_120d_usd,
+        if($adjustment = 'total', total_200d, average_200d_usd * scale) as average_200d_usd,
+        if($adjustment = 'total', total_high, high_252d_usd * scale) as high_252d_usd,
+        if($adjustment = 'total', total_low, low_252d_usd * scale) as low_252d_usd,
+        volatility_20d_ratio,
+        volatility_60d_ratio,
+        volatility_252d_ratio,
+        return_zscore_20d,
+        return_zscore_252d,
+        volume_zscore_20d,
+        price_zscore_252d
+    from days
     window
-        by_week as (order by week_start_date),
-        year_back as (order by week_start_date rows between 51 preceding and current row)
+        d20 as (order by session_date rows 19 preceding),
+        d50 as (order by session_date rows 49 preceding),
+        d120 as (order by session_date rows 119 preceding),
+        d200 as (order by session_date rows 199 preceding),
+        d252 as (order by session_date rows 251 preceding)
 ),
 
--- A week is marked when a value of it was corrected; a vendor's factor that follows a later dividend or split is none.
-corrected as (
+bars as (
     select
-        week_start_date,
-        count(*) as corrected_values
-    from mart_restatement
-    where instrument_id = $instrument_id and cause not in ('dividend', 'split')
-    group by week_start_date
+        session_date,
+        session_date as first_session_date,
+        1 as session_count,
+        false as is_partial,
+        open_usd,
+        high_usd,
+        low_usd,
+        close_usd,
+        volume_shares,
+        split_adjusted_volume_shares,
+        dollar_volume_usd,
+        split_ratio,
+        dividend_usd,
+        split_return_ratio,
+        total_return_ratio,
+        return_zscore_252d as return_zscore,
+        volume_zscore_20d as volume_zscore
+    from days
+    where $interval = 'day'
+    union all
+    select
+        session_date,
+        first_session_date,
+        session_count,
+        is_partial_week,
+        open_usd,
+        high_usd,
+        low_usd,
+        close_usd,
+        volume_shares,
+        split_adjusted_volume_shares,
+        dollar_volume_usd,
+        split_ratio,
+        dividend_usd,
+        split_return_ratio,
+        total_return_ratio,
+        return_zscore_52w,
+        volume_zscore_52w
+    from weekly_price
+    where $interval = 'week' and instrument_id = $instrument_id
+    union all
+    select
+        session_date,
+        first_session_date,
+        session_count,
+        is_partial_month,
+        open_usd,
+        high_usd,
+        low_usd,
+        close_usd,
+        volume_shares,
+        split_adjusted_volume_shares,
+        dollar_volume_usd,
+        split_ratio,
+        dividend_usd,
+        split_return_ratio,
+        total_return_ratio,
+        return_zscore_36m,
+        volume_zscore_36m
+    from monthly_price
+    where $interval = 'month' and instrument_id = $instrument_id
 )
 
+-- A bar is marked when a value of a session in it was corrected.
 select
-    d.* exclude (implied_split_ratio),
-    if(abs(ln(d.implied_split_ratio)) > ln(1.15), round(d.implied_split_ratio, 2), null) as split_ratio,
-    coalesce(c.corrected_values, 0) as corrected_values
-from drawn as d
-left join corrected as c on d.week_start_date = c.week_start_date
-where d.week_start_date >= $since
-order by d.week_start_date
+    b.session_date,
+    b.first_session_date,
+    b.session_count,
+    b.is_partial,
+    b.open_usd * l.drawn as open_usd,
+    b.high_usd * l.drawn as high_usd,
+    b.low_usd * l.drawn as low_usd,
+    b.close_usd * l.drawn as close_usd,
+    b.close_usd as raw_close_usd,
+    if($adjustment = 'raw', b.volume_shares, b.split_adjusted_volume_shares) as volume_shares,
+    b.dollar_volume_usd,
+    nullif(b.split_ratio, 1) as split_ratio,
+    nullif(b.dividend_usd, 0) as dividend_usd,
+    if($adjustment = 'total', b.total_return_ratio, b.split_return_ratio) as return_ratio,
+    l.average_20d_usd,
+    l.average_50d_usd,
+    l.average_120d_usd,
+    l.average_200d_usd,
+    l.high_252d_usd,
+    l.low_252d_usd,
+    l.volatility_20d_ratio,
+    l.volatility_60d_ratio,
+    l.volatility_252d_ratio,
+    b.return_zscore,
+    b.volume_zscore,
+    l.price_zscore_252d,
+    (
+        select count(*) from mart_restatement as r
+        where
+            r.cadence = 'day'
+            and r.instrument_id = $instrument_id
+            and r.cause not in ('dividend', 'split')
+            and r.session_date between b.first_session_date and b.session_date
+    ) as corrected_values
+from bars as b
+inner join levels as l on b.session_date = l.session_date
+where b.session_date >= $since
+order by b.session_date

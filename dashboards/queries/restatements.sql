@@ -1,8 +1,10 @@
--- One row per value that a provider changed after we had it, corrections first, then newest first; the first 2,000.
+-- One row per value of a $cadence (day, week or any) that a provider changed after we had it, corrections first, then
+-- newest first; the first 2,000.
 select
     first_seen_at,
     symbol,
-    week_start_date,
+    cadence,
+    period_start_date,
     measure,
     old_value,
     new_value,
@@ -12,5 +14,7 @@ select
     provider,
     instrument_id
 from mart_restatement
-order by cause in ('dividend', 'split'), first_seen_at desc, symbol asc, week_start_date desc, measure asc
+where $cadence in (cadence, 'any')
+order by
+    cause in ('dividend', 'split'), first_seen_at desc, symbol asc, period_start_date desc, cadence asc, measure asc
 limit 2000

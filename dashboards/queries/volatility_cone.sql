@@ -1,5 +1,6 @@
--- One row per window: how this instrument's realised volatility over that many weeks has been spread, and where it is
--- now. Sample deviation of simple weekly returns on adjusted closes, annualised by sqrt(52); full windows only.
+-- One row per window: how this instrument's realised volatility over that many weeks of the weekly feed has been
+-- spread, and where it is now. Sample deviation of simple weekly returns on adjusted closes, annualised by sqrt(52);
+-- full windows only.
 with deviations as (
     select
         week_start_date,
@@ -29,6 +30,7 @@ windows as (
 
 select
     window_weeks,
+    window_weeks || ' weeks' as window_name,
     count(*) as observation_count,
     min(volatility) as lowest_ratio,
     quantile_cont(volatility, 0.10) as p10_ratio,
