@@ -47,7 +47,7 @@ check: .venv/.dev ## Format, lint, types, imports, SQL, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	MYPYPATH=src:dashboards $(BIN)/mypy --explicit-package-bases \
+	MYPYPATH=src:dashboards:benchmarks $(BIN)/mypy --explicit-package-bases \
 		dashboards/app.py dashboards/charts dashboards/app_pages/*.py benchmarks/*.py
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint --disable-progress-bar dbt/models dbt/published dbt/tests/*.sql
