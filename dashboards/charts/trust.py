@@ -41,7 +41,7 @@ def scores(rows: Sequence[Mapping[str, Any]], palette: Palette) -> Spec:
             symbols.index(row["symbol"]),
             providers.index(row["provider"]),
             row["provider_score"],
-            f"{row['provider_score'] * 100:.4g}" if row["provider_score"] < 0.9995 else "✓",
+            "✓" if row["agreeing_count"] == row["value_count"] else f"{min(row['provider_score'] * 100, 99.99):.4g}",
             palette,
             is_good=row["agreeing_count"] == row["value_count"],
         )
