@@ -7,15 +7,16 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from market_pipeline import calendar, contracts, layout
+from market_pipeline import calendar, contracts, layout, reference
+from market_pipeline.feed import Provider
 from market_pipeline.normalize import QUARANTINE
-from market_pipeline.reference import OUTCOMES
 
 UTC = dt.UTC
 WEEK = dt.timedelta(days=7)
@@ -31,6 +32,7 @@ FETCHED = (
 REFETCHED = dt.datetime(2026, 11, 7, 1, tzinfo=UTC)
 MAIN, OTHER = "alpha_vantage", "otherfeed"
 PRIORITY = {MAIN: 100, OTHER: 200}
+WEEKLY, PROFILES = "weekly_adjusted", "overview"
 IBM = "ibm"
 
 
@@ -188,6 +190,7 @@ def _row(member: Member, provider: str, number: int, week: dt.date, bar: dict[st
         "instrument_id": member.instrument_id,
         "symbol": member.symbol,
         "provider": provider,
+        "dataset": WEEKLY,
         "slice_start_date": SLICES[number],
         "known_at": FETCHED[number],
         "bronze_sha256": "0" * 64,
@@ -232,19 +235,27 @@ def sector_of(instrument: str, session: dt.date) -> str | None:
     return next(m.sector for m in MEMBERS if m.instrument_id == instrument)
 
 
-def write(lake: Path, bars: list[dict[str, Any]]) -> None:
-    """Silver, quarantine and reference files of a lake with these bars."""
+def write(lake: Path, bars: list[dict[str, Any]], loaded: Mapping[str, Provider]) -> None:
+    """Silver, quarantine and reference files of a lake with these bars, and an empty file for each feed of `loaded`."""
     schema = contracts.contract("bars_weekly_adjusted")
     frame = pl.DataFrame(bars, schema=schema.create_empty().schema)
     for (provider, start), part in frame.partition_by("provider", "slice_start_date", as_dict=True).items():
-        _put(lake / layout.silver_part("bars_weekly_adjusted", str(provider), f"{start}"), schema.validate(part))
+        _put(
+            lake / layout.silver_part("bars_weekly_adjusted", str(provider), WEEKLY, f"{start}"), schema.validate(part)
+        )
     profiles = contracts.contract("company_profile")
     empty = profiles.create_empty()
-    for provider in PRIORITY:
-        _put(lake / layout.silver_empty("bars_weekly_adjusted", provider), schema.create_empty())
-        _put(lake / layout.silver_empty("company_profile", provider), empty)
+    for name, found in loaded.items():
+        for feed in found.feeds:
+            _put(
+                lake / layout.silver_empty(feed.contract, name, feed.dataset),
+                contracts.contract(feed.contract).create_empty(),
+            )
     for start, known_at, sector in ((SLICES[0], FETCHED[0], "ENERGY"), (SLICES[2], FETCHED[2], "UTILITIES")):
-        about = {"provider": MAIN, "slice_start_date": start, "known_at": known_at, "bronze_sha256": "0" * 64}
+        about = {
+            "provider": MAIN, "dataset": PROFILES, "slice_start_date": start, "known_at": known_at,
+            "bronze_sha256": "0" * 64,
+        }  # fmt: skip
         rows: list[dict[str, Any]] = [
             {"instrument_id": "reclassified", "symbol": "RECLASSIFIED", "name": "Reclassified Inc", "sector": sector},
             {"instrument_id": "plain", "symbol": "PLAIN", "name": "Plain Inc", "sector": "technology"},
@@ -252,9 +263,9 @@ def write(lake: Path, bars: list[dict[str, Any]]) -> None:
         rows[1]["pe_ratio"] = 20.0 + start.day
         filled = [{column: {**about, **row}.get(column) for column in empty.columns} for row in rows]
         part = profiles.validate(pl.DataFrame(filled, schema=empty.schema))
-        _put(lake / layout.silver_part("company_profile", MAIN, start.isoformat()), part)
+        _put(lake / layout.silver_part("company_profile", MAIN, PROFILES, start.isoformat()), part)
     _put(lake / layout.quarantine_empty(), pl.DataFrame(schema=QUARANTINE))
-    _put(lake / layout.quarantine_part("bars_weekly_adjusted", MAIN, SLICES[3].isoformat()), _rejected())
+    _put(lake / layout.quarantine_part("bars_weekly_adjusted", MAIN, WEEKLY, SLICES[3].isoformat()), _rejected())
     for name, table in _reference({row["instrument_id"] for row in bars}).items():
         _put(lake / layout.reference(name), table)
 
@@ -293,13 +304,14 @@ def _reference(instruments: set[str]) -> dict[str, pl.DataFrame]:
     outcomes = [
         {
             "provider": MAIN, "dataset": "weekly_adjusted", "contract": "bars_weekly_adjusted", "reason": "",
-            "slice_start_date": start, "slice_end_date": start + WEEK, "instrument_id": name, "symbol": name.upper(),
+            "slice_start_date": start, "slice_end_date": start + WEEK, "request": name.upper(),
+            "instrument_id": name, "symbol": name.upper(),
             "outcome": "failed" if name == "delisted" and start == SLICES[3] else "fetched", "fetched_at": known_at,
         }
         for name in ("plain", "delisted")
         for start, known_at in zip(SLICES, FETCHED, strict=True)
     ]  # fmt: skip
-    spellings = [(m.instrument_id, *period) for m in members for period in m.symbols]
+    spellings = [(m.instrument_id, s, s, since, until) for m in members for s, since, until in m.symbols]
     return {
         "calendar": calendar.days(2027),
         "instruments": pl.DataFrame(
@@ -307,11 +319,18 @@ def _reference(instruments: set[str]) -> dict[str, pl.DataFrame]:
         ),
         "symbols": pl.DataFrame(
             spellings,
-            schema={"instrument_id": pl.String, "symbol": pl.String, "valid_from": pl.Date, "valid_to": pl.Date},
+            schema={
+                "instrument_id": pl.String,
+                "symbol": pl.String,
+                "market_symbol": pl.String,
+                "valid_from": pl.Date,
+                "valid_to": pl.Date,
+            },
             orient="row",
         ),
         "sources": pl.DataFrame(feeds),
-        "outcomes": pl.DataFrame(outcomes, schema=OUTCOMES),
+        "outcomes": pl.DataFrame(outcomes, schema=reference.OUTCOMES),
+        "silver_slices": pl.DataFrame(schema=reference.SLICES),
         "build": pl.DataFrame(
             {"as_of": [AS_OF], "profile": ["test"]}, schema={"as_of": pl.Datetime("us", "UTC"), "profile": pl.String}
         ),

@@ -101,9 +101,10 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
     folder = tmp_path_factory.mktemp("gold")
     project = folder / "dbt"
     shutil.copytree(REPOSITORY / "dbt", project, ignore=shutil.ignore_patterns("target", "logs"))
-    catalog.write(second_provider(), project, folder / "docs")
+    loaded = second_provider()
+    catalog.write(loaded, project, folder / "docs")
     bars = lake.silver_bars() + (lake.captured_bars(IBM_FILE) if IBM_FILE.is_file() else [])
-    lake.write(folder / "lake", bars)
+    lake.write(folder / "lake", bars, loaded)
     results = run_dbt(project, folder, "build")
     with duckdb.connect(str(folder / "build.duckdb")) as connection:
         connection.execute("set TimeZone = 'UTC'")
@@ -291,7 +292,9 @@ def test_running_week_is_flagged_and_its_changes_are_no_restatement(build: Build
 def test_asof_gives_either_value_of_a_restated_close(build: Build) -> None:
     week = lake.monday(10)
     old, new = (
-        build.rows("select * from prices_asof(?, ?) where instrument_id = 'restated'", lake.last_session(week), at)[0]
+        build.rows(
+            "select * from weekly_prices_asof(?, ?) where instrument_id = 'restated'", lake.last_session(week), at
+        )[0]
         for at in (lake.FETCHED[2] - dt.timedelta(microseconds=1), lake.FETCHED[2])
     )
     assert old["week_start_date"] == new["week_start_date"] == week
@@ -308,17 +311,17 @@ def test_history_asof_equals_the_oracle(build: Build, at: dt.datetime) -> None:
     theirs = {
         (v.instrument_id, v.week, v.number, v.values["close_usd"]) for v in known if best[v.instrument_id] == v.provider
     }
-    rows = build.rows("select * from price_history_asof(?)", at)
+    rows = build.rows("select * from weekly_price_history_asof(?)", at)
     assert len(rows) == len(theirs)
     assert {(r["instrument_id"], r["week_start_date"], r["version_number"], r["close_usd"]) for r in rows} == theirs
     day = lake.last_session(lake.monday(35))
     newest = {r["instrument_id"]: r["week_start_date"] for r in rows if r["session_date"] <= day}
-    bars = build.rows("select * from prices_asof(?, ?)", day.isoformat(), at)
+    bars = build.rows("select * from weekly_prices_asof(?, ?)", day.isoformat(), at)
     assert {r["instrument_id"]: r["week_start_date"] for r in bars} == newest
 
 
 def test_nothing_is_known_before_the_first_fetch(build: Build) -> None:
-    assert not build.rows("select * from prices_asof(?, '2026-10-31 00:59:59')", dt.date(2026, 11, 1))
+    assert not build.rows("select * from weekly_prices_asof(?, '2026-10-31 00:59:59')", dt.date(2026, 11, 1))
 
 
 def test_a_sector_change_opens_a_version_on_the_day_it_was_learned(build: Build) -> None:

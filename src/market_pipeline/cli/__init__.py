@@ -63,10 +63,10 @@ for _module, _commands in _COMMANDS.items():
 config = App(name="config", help="What this profile's settings are.")
 config.command("market_pipeline.cli.setup:config_show", name="show")
 app.command(config)
-symbols = App(name="symbols", help="The user's own universe: which symbols are followed.")
+_symbols = App(name="symbols", help="The user's own universe: which symbols are followed.")
 for _name, _function in (("add", "add"), ("remove", "remove"), ("list", "list_symbols")):
-    symbols.command(f"market_pipeline.cli.symbols:{_function}", name=_name)
-app.command(symbols)
+    _symbols.command(f"market_pipeline.cli.symbols:{_function}", name=_name)
+app.command(_symbols)
 
 
 def exit_code(error: BaseException) -> int:
