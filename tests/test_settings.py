@@ -11,6 +11,7 @@ import pytest
 
 from market_pipeline import settings as module
 from market_pipeline.errors import ConfigurationError
+from market_pipeline.feed import Pace
 from market_pipeline.providers import load
 from market_pipeline.providers.alpha_vantage import PROVIDER
 from market_pipeline.settings import Settings, load_settings
@@ -163,7 +164,9 @@ def test_the_demo_ignores_every_provider_variable() -> None:
     )
     assert found.base_url(PROVIDER) == "http://127.0.0.1:8765/alpha_vantage"
     assert found.key(PROVIDER) not in (None, SECRET)
-    assert found.pace(PROVIDER)[0] == "premium-1200"
+    assert found.pace(PROVIDER) == ("premium-1200", Pace(calls_per_day=None, interval_s=0.0))
+    named = given(PROFILE="demo-2", ALPHA_VANTAGE_PLAN="premium-1200").pace(PROVIDER)
+    assert named == ("premium-1200", Pace(calls_per_day=None, interval_s=0.05)), "a named plan keeps its pace"
     assert SECRET not in found.secrets(load())
 
 

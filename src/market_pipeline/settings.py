@@ -12,7 +12,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -238,14 +238,16 @@ class Settings:
         return url.rstrip("/")
 
     def pace(self, provider: Provider) -> tuple[str, Pace]:
-        """Name and limits of the plan the key is on; the fictional market grants the fastest."""
-        default = list(provider.plans)[-1] if self.is_demo else provider.default_plan
-        plan = self._variable(provider.plan_setting) or default
+        """Name and limits of the plan the key is on; the fictional market grants the fastest and keeps nobody waiting,
+        unless a plan is named."""
+        named = self._variable(provider.plan_setting)
+        plan = named or (list(provider.plans)[-1] if self.is_demo else provider.default_plan)
         if plan not in provider.plans:
             raise ConfigurationError(
                 f"{provider.plan_setting}={plan!r} is unknown; one of: {', '.join(provider.plans)}"
             )
-        return plan, provider.plans[plan]
+        pace = provider.plans[plan]
+        return plan, replace(pace, interval_s=0.0) if self.is_demo and not named else pace
 
     def child_environment(self, *, providers: Mapping[str, Provider]) -> dict[str, str]:
         """The environment for a subprocess that needs no provider: everything but keys and alert addresses."""
