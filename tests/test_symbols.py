@@ -14,6 +14,7 @@ from conftest import REPOSITORY
 from market_pipeline import universe
 from market_pipeline.cli import symbols
 from market_pipeline.errors import ConfigurationError
+from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import Settings, load_settings
 from market_pipeline.warehouse import Warehouse
 
@@ -247,3 +248,13 @@ def test_a_symbol_that_no_roster_has_gets_the_closest_one_unless_it_is_described
 def test_without_a_roster_any_symbol_is_taken_as_it_is(settings: Settings) -> None:
     symbols.add("PLTX")
     assert followed(settings)["PLTX"].name == "PLTX"
+
+
+def test_the_pipeline_follows_what_was_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKET_PIPELINE_PROFILE", "recorded")
+    monkeypatch.setenv("MARKET_PIPELINE_HOME", str(tmp_path))
+    (tmp_path / "recorded" / "state").mkdir(parents=True)
+    before = {instrument.symbol for instrument in Pipeline(load_settings()).universe}
+    symbols.add("PLTR", name="Palantir Technologies", since=dt.date(2020, 9, 30))
+    after = {instrument.symbol for instrument in Pipeline(load_settings()).universe}
+    assert after - before == {"PLTR"}

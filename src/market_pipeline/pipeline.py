@@ -44,7 +44,10 @@ class Pipeline:
     def known(self) -> universe.Universe:
         """The universe with its symbol history."""
         return universe.load(
-            self.settings.dbt_project / "seeds", is_demo=self.settings.is_demo, only=self.settings.universe
+            self.settings.dbt_project / "seeds",
+            is_demo=self.settings.is_demo,
+            only=self.settings.universe,
+            own=self.settings.state / universe.OWN_FILE,
         )
 
     @property
