@@ -11,13 +11,14 @@ import math
 import re
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from market_pipeline import layout, manifest
-from market_pipeline.contracts import business_key, contract
+from market_pipeline import judge, layout, manifest
+from market_pipeline.contracts import business_key, contract, own_columns
 from market_pipeline.errors import HashMismatch, LakeError, ObjectMissing
 from market_pipeline.feed import Feed, Outcome
 from market_pipeline.ingest import ingest
@@ -293,6 +294,30 @@ def test_a_profile_of_another_shape_is_set_aside_whole(store: FolderStore, body:
     commit(store, OVERVIEW, PART, {"IBM": [(body, NOW)]})
     report = run(store, OVERVIEW)
     assert (report.rows_kept, report.payload_failures) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("number", "kept"),
+    [
+        (0.24, Decimal("0.24")),
+        (1e17, Decimal(10**17)),
+        (1e18, None),
+        (1e25, None),
+        (-1e30, None),
+        (1e300, None),
+        (float("inf"), None),
+        (float("nan"), None),
+    ],
+)
+def test_a_binary_number_becomes_the_decimal_that_it_is_written_as(number: float, kept: Decimal | None) -> None:
+    schema = contract("corporate_actions")
+    numbers = {judge.AT: [0], judge.SLICE: [0], judge.PAYLOAD: [0], "cash_amount": [number]}
+    frame = pl.DataFrame(numbers).with_columns(
+        pl.lit("x").alias(name) for name in own_columns(schema) if name != "cash_amount"
+    )
+    found, faults = judge.cast(frame, schema)
+    assert found.get_column("cash_amount").to_list() == [kept]
+    assert ("cash_amount|dtype" in faults[0]) is (kept is None)
 
 
 def test_missing_spellings_are_null_and_numbers_may_be_numbers(store: FolderStore) -> None:

@@ -374,7 +374,7 @@ def test_nanoseconds_are_kept() -> None:
     [
         ({"ticker": None}, "symbol|nullability"),
         ({"name": ""}, "name|nullability"),
-        ({"active": "yes"}, "is_active|nullability"),
+        ({"active": "yes"}, "is_active|dtype"),
         ({"active": None}, "is_active|nullability"),
         ({"currency_name": "us dollar"}, "currency|regex"),
         ({"composite_figi": "x"}, "composite_figi|regex"),

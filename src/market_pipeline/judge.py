@@ -23,7 +23,7 @@ def cast(frame: pl.DataFrame, schema: type[SilverRow]) -> tuple[pl.DataFrame, di
     """Text to the contract's types. A value that does not fit becomes null and a fault `<column>|dtype`.
 
     A whole number in decimal or scientific notation is a whole number; one with a fraction is a fault. A column that
-    the provider lacks is null, if it may be.
+    the provider lacks is null, if it may be. Truth is written `true` or `false`.
     """
     columns = schema.columns()
     casts: list[pl.Expr] = []
@@ -63,6 +63,11 @@ def _cast_column(source: pl.DataType, column: dy.Column) -> pl.Expr:
         number = name.cast(pl.Float64, strict=False)
         is_whole = (number == number.floor()) & (number.abs() < 2**53)
         return exact.fill_null(pl.when(is_whole).then(number).cast(target, strict=False))
+    if source == pl.String and target == pl.Boolean:  # Polars has no such cast
+        return name.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
+    if source.is_float() and target.is_decimal():
+        # By the digits that the number is written with: from a float Polars rounds in binary, and raises far outside.
+        return name.cast(pl.String).cast(target, strict=False)
     return name.cast(target, strict=False)
 
 

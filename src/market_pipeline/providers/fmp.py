@@ -159,12 +159,9 @@ def parse_profile(body: bytes, request: Request) -> pl.DataFrame:
     frame = _text(body, request, _PROFILE_AND_CLASS)
     flags = [pl.when(pl.col(name) == "true").then(pl.lit(name)) for name in _CLASSES]
     return frame.select(
-        *(name for name in _PROFILE if name not in ("cik", "is_actively_trading")),
+        *(name for name in _PROFILE if name != "cik"),
         asset_type=pl.coalesce(*flags, pl.lit("stock")),
         cik=pl.col("cik").str.strip_chars_start("0").replace("", None),
-        is_actively_trading=pl.col("is_actively_trading").replace_strict(
-            {"true": True, "false": False}, default=None, return_dtype=pl.Boolean
-        ),
     )
 
 

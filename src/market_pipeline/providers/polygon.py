@@ -226,10 +226,9 @@ def parse_grouped_daily(body: bytes, request: Request) -> pl.DataFrame:
 
 
 def parse_tickers(body: bytes, request: Request) -> pl.DataFrame:
-    """One page of the roster, as text but for `is_active` and `last_updated_at`, which keeps its nanoseconds."""
+    """One page of the roster, as text but for `last_updated_at`, which keeps its nanoseconds."""
     frame = answers.text_frame(_rows(orjson.loads(body), request, _TICKER_MEMBERS), _TICKERS)
     return frame.with_columns(
-        pl.col("is_active").replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean),
         # Midnight in UTC or in New York: either way the first ten characters are the day.
         pl.col("delisted_date").str.replace(r"^(\d{4}-\d\d-\d\d)T.*Z$", "$1"),
         pl.col("currency").str.to_uppercase(),
@@ -240,7 +239,9 @@ def parse_tickers(body: bytes, request: Request) -> pl.DataFrame:
     ).with_columns(
         identity=pl.coalesce("composite_figi", "cik:" + pl.col("cik"), pl.lit("")),
         # Some that are gone long since have no date.
-        listing=pl.when("is_active").then(pl.lit("active")).otherwise(pl.coalesce("delisted_date", pl.lit("undated"))),
+        listing=pl.when(pl.col("is_active") == "true")
+        .then(pl.lit("active"))
+        .otherwise(pl.coalesce("delisted_date", pl.lit("undated"))),
     )
 
 
