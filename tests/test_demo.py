@@ -102,4 +102,4 @@ def test_the_demo_shows_corrections_and_a_missed_split_and_the_second_one_has_no
 
     again = run_demo()
     assert "Nothing was fetched, and nothing written to bronze and silver" in again
-    assert "unchanged" in again
+    assert "Published: generation 000001" in again, "gold is not built again either"

@@ -270,5 +270,6 @@ def write(store: Store, frames: Mapping[str, pl.DataFrame]) -> None:
     """Put the reference tables into the lake; unchanged ones are not written."""
     for name, frame in frames.items():
         buffer = io.BytesIO()
-        frame.write_parquet(buffer, compression="zstd", compression_level=3)
+        # In one piece: pages end where the pieces do, and equal rows should be equal bytes.
+        frame.rechunk().write_parquet(buffer, compression="zstd", compression_level=3)
         store.replace(layout.reference(name), buffer.getvalue())
