@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
 import math
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +15,8 @@ import pytest
 
 import gold_lake as lake
 import gold_oracle as oracle
-from market_pipeline import catalog, providers
+from gold_dbt import run_dbt
+from market_pipeline import catalog, providers, seeding
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CAPTURED = REPOSITORY.parent / "shared" / "payloads" / "alpha_vantage" / "time_series_weekly_adjusted"
@@ -61,33 +58,6 @@ class Build:
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def run_dbt(project: Path, folder: Path, *arguments: str, database: str = "build.duckdb") -> dict[str, dict[str, Any]]:
-    """Run dbt and return its results by node name. The exit code is the caller's business."""
-    environment = {
-        **os.environ,
-        "MARKET_PIPELINE_LAKE": str(folder / "lake"),
-        "MARKET_PIPELINE_BUILD_DB": str(folder / database),
-        "DBT_PROJECT_DIR": str(project),
-        "DBT_PROFILES_DIR": str(project),
-        "DBT_TARGET_PATH": str(folder / "target"),
-        "DBT_LOG_PATH": str(folder / "target"),
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-    }
-    results = folder / "target" / "run_results.json"
-    results.unlink(missing_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "dbt.cli.main", *arguments],
-        env=environment, cwd=project, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert results.is_file(), done.stdout[-4000:]
-    assert "eprecat" not in done.stdout, done.stdout[-4000:]
-    found = {}
-    for item in json.loads(results.read_text(encoding="utf-8"))["results"]:
-        kind, _, *name = item["unique_id"].split(".")
-        found[".".join(name) if kind == "unit_test" else name[0]] = item
-    return found
-
-
 def second_provider() -> Mapping[str, Any]:
     """The providers of the project and a made-up one that offers the same contracts."""
     loaded = dict(providers.load())
@@ -106,7 +76,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
     bars = lake.silver_bars() + (lake.captured_bars(IBM_FILE) if IBM_FILE.is_file() else [])
     lake.write(folder / "lake", bars, loaded)
     results = run_dbt(project, folder, "build")
-    with duckdb.connect(str(folder / "build.duckdb")) as connection:
+    with duckdb.connect(str(folder / "build" / seeding.BUILD)) as connection:
         connection.execute("set TimeZone = 'UTC'")
         for file in sorted((project / "published").rglob("*.sql"), reverse=True):
             connection.execute(file.read_text(encoding="utf-8"))
@@ -382,8 +352,9 @@ def damaged(build: Build) -> Mapping[str, str]:
     """For each kind of damage the test that fails on it: all but one are done to one copy, in two runs of dbt."""
     build.connection.execute("checkpoint")
     found: dict[str, str] = {}
+    (build.folder / "damaged").mkdir()
+    copy = build.folder / "damaged" / seeding.BUILD
     for part in (DAMAGE[:-1], DAMAGE[-1:]):
-        copy = build.folder / "damaged.duckdb"
         copy.unlink(missing_ok=True)
         build.connection.execute(f"attach '{copy}' as damaged")
         build.connection.execute("copy from database build to damaged")
@@ -392,6 +363,6 @@ def damaged(build: Build) -> Mapping[str, str]:
             for damage, _ in part:
                 connection.execute(damage)
         selected = " ".join(sorted({test for _, test in part}))
-        results = run_dbt(build.project, build.folder, "test", "--select", *selected.split(), database="damaged.duckdb")
+        results = run_dbt(build.project, build.folder, "test", "--select", *selected.split(), work="damaged")
         found |= {damage: test for damage, test in part if results[test]["status"] == "fail"}
     return found

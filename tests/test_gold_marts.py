@@ -5,12 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
 import math
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +17,8 @@ import pytest
 
 import gold_daily_lake as lake
 import gold_daily_oracle as oracle
-from market_pipeline import catalog, providers
+from gold_dbt import run_dbt
+from market_pipeline import catalog, providers, seeding
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gold_marts")]
 
@@ -88,31 +85,6 @@ class Build:
         return row
 
 
-def run_dbt(project: Path, folder: Path, *arguments: str, database: str = "build.duckdb") -> dict[str, dict[str, Any]]:
-    """Run dbt and return its results by node name."""
-    environment = {
-        **os.environ,
-        "MARKET_PIPELINE_LAKE": str(folder / "lake"),
-        "MARKET_PIPELINE_BUILD_DB": str(folder / database),
-        "DBT_PROJECT_DIR": str(project),
-        "DBT_PROFILES_DIR": str(project),
-        "DBT_TARGET_PATH": str(folder / "target"),
-        "DBT_LOG_PATH": str(folder / "target"),
-        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-    }
-    results = folder / "target" / "run_results.json"
-    results.unlink(missing_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "dbt.cli.main", *arguments],
-        env=environment, cwd=project, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert results.is_file(), done.stdout[-4000:]
-    found = {}
-    for item in json.loads(results.read_text(encoding="utf-8"))["results"]:
-        found[item["unique_id"].split(".")[2]] = item
-    return found
-
-
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
     """Everything once; dbt's unit tests run elsewhere."""
@@ -122,7 +94,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
     catalog.write(providers.load(), project, folder / "docs")
     lake.write(folder / "lake")
     results = run_dbt(project, folder, "build", "--exclude-resource-type", "unit_test")
-    with duckdb.connect(str(folder / "build.duckdb")) as connection:
+    with duckdb.connect(str(folder / "build" / seeding.BUILD)) as connection:
         connection.execute("set TimeZone = 'UTC'")
         for file in sorted((project / "published").rglob("*.sql"), reverse=True):
             connection.execute(file.read_text(encoding="utf-8"))
@@ -462,7 +434,8 @@ def test_the_audit_sees_damage(damaged: Mapping[str, str], damage: str, test: st
 def damaged(build: Build) -> Mapping[str, str]:
     """For each kind of damage the test that fails on it; all are done to one copy."""
     build.connection.execute("checkpoint")
-    copy = build.folder / "damaged.duckdb"
+    (build.folder / "damaged").mkdir()
+    copy = build.folder / "damaged" / seeding.BUILD
     build.connection.execute(f"attach '{copy}' as damaged")
     build.connection.execute("copy from database build to damaged")
     build.connection.execute("detach damaged")
@@ -470,5 +443,5 @@ def damaged(build: Build) -> Mapping[str, str]:
         for damage, _ in DAMAGE:
             connection.execute(damage)
     selected = sorted({test for _, test in DAMAGE})
-    results = run_dbt(build.project, build.folder, "test", "--select", *selected, database="damaged.duckdb")
+    results = run_dbt(build.project, build.folder, "test", "--select", *selected, work="damaged")
     return {damage: test for damage, test in DAMAGE if results[test]["status"] == "fail"}

@@ -27,7 +27,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from market_pipeline import contracts, databases, layout, manifest, providers, reference
+from market_pipeline import contracts, databases, layout, manifest, providers, reference, seeding
 from market_pipeline.errors import ConfigurationError, KeyMissing, PayloadChanged
 from market_pipeline.feed import Outcome, Request
 from market_pipeline.ingest import IngestReport
@@ -632,9 +632,10 @@ def test_gold_values_what_the_newest_fetch_has(tmp_path: Path) -> None:
         pipeline.store, pipeline.providers, pipeline.known, now=pipeline.now(), profile=pipeline.settings.profile
     )
     reference.write(pipeline.store, frames)
-    done = pipeline.dbt.run("run", "--select", "+mart_position", "+mart_watchlist", build_db=tmp_path / "build.duckdb")
+    seeding.begin(tmp_path)
+    done = pipeline.dbt.run("run", "--select", "+mart_position", "+mart_watchlist", folder=tmp_path)
     assert done.returncode == 0, done.stdout
-    with duckdb.connect(str(tmp_path / "build.duckdb"), read_only=True) as gold:
+    with duckdb.connect(str(tmp_path / seeding.BUILD), read_only=True) as gold:
         assert gold.sql(
             "select account, symbol, instrument_id, session_date, market_value_usd, unrealised_gain_usd "
             "from mart_position order by symbol"

@@ -80,13 +80,12 @@ class DbtProject:
     lake: str
     environment: Mapping[str, str]
 
-    def run(self, *arguments: str, build_db: Path, before: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run dbt in a child that dies with us; its output is captured. `before` is the snapshot that it continues."""
-        self.target.mkdir(parents=True, exist_ok=True)
+    def run(self, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+        """Run dbt in a child that dies with us; its output is captured. It works in `folder`, where the profile's
+        databases are: named by paths that differ between builds they would make dbt read the whole project anew."""
         environment = {
+            "DBT_LOG_LEVEL_FILE": "info",  # its debug log has 150 lines for each node, a tenth of a build's time
             **self.environment,
-            "MARKET_PIPELINE_BUILD_DB": str(build_db),
-            "MARKET_PIPELINE_BEFORE_DB": ":memory:" if before is None else str(before),
             "MARKET_PIPELINE_LAKE": self.lake,
             "DBT_PROJECT_DIR": str(self.folder),
             "DBT_PROFILES_DIR": str(self.folder),
@@ -99,7 +98,7 @@ class DbtProject:
         with subprocess.Popen(
             command,
             env=environment,
-            cwd=self.folder,
+            cwd=folder,
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -110,7 +109,8 @@ class DbtProject:
 
     def parse(self) -> Path:
         """Write the manifest that Dagster's definitions read, and return its path."""
-        done = self.run("parse", build_db=self.target / "parse.duckdb")
+        self.target.mkdir(parents=True, exist_ok=True)
+        done = self.run("parse", folder=self.target)
         if done.returncode != 0:
             raise ConfigurationError(f"dbt can't parse {self.folder.name}/: {_tail(done.stdout)}")
         return self.target / "manifest.json"
@@ -125,6 +125,12 @@ def partial_members(outcomes: pl.DataFrame) -> tuple[tuple[dict[str, str], ...],
     columns = ("provider", "dataset", "symbol", "outcome", "reason")
     missing = tuple({c: str(row[c] or "") for c in columns} for row in newest.iter_rows(named=True))
     return missing, tuple(item for item in missing if item["outcome"] in _BLOCKING)
+
+
+def _missing_in_words(member: Mapping[str, str]) -> str:
+    """Whom or, where a request asks for all, what there is no data for, and why."""
+    feed, why = f"{member['provider']}/{member['dataset']}", f"{member['outcome']}, {member['reason']}"
+    return f"{member['symbol']} ({feed}: {why})" if member["symbol"] else f"{feed} ({why})"
 
 
 def build(
@@ -152,7 +158,7 @@ def build(
     started = time.monotonic()
     missing, blocking = partial_members(outcomes)
     if blocking and not allow_partial:
-        named = ", ".join(f"{m['symbol']} ({m['dataset']}: {m['outcome']}, {m['reason']})" for m in blocking[:5])
+        named = ", ".join(map(_missing_in_words, blocking[:5]))
         more = f" and {len(blocking) - 5} more" if len(blocking) > 5 else ""
         raise IncompleteSlice(
             f"Gold was not published: no data for {named}{more}; run again, or publish what is there: --allow-partial",
@@ -167,12 +173,13 @@ def build(
             )
         folder = _fresh_folder(warehouse.folder)
         try:
-            build_db = folder / "build.duckdb"
             version = seeding.project_sha256(project.folder, store)
             before = None if is_full_refresh else seeding.fitting(current, version)
-            if before is not None:
-                seeding.seed(build_db, warehouse.folder / before.file, before.incremental)
-            results = _dbt_build(project, build_db, before=warehouse.folder / before.file if before else None)
+            if before is None:
+                seeding.begin(folder)
+            else:
+                seeding.seed(folder, warehouse.folder / before.file, before.incremental)
+            results = _dbt_build(project, folder)
             continued = before.generation if before else None
             failed = tuple(result for result in results if result.is_failure)
             report = GoldReport(
@@ -196,7 +203,7 @@ def build(
                 )
             generation = _publish(
                 project,
-                build_db,
+                folder / seeding.BUILD,
                 warehouse,
                 missing=missing,
                 inputs=inputs,
@@ -226,7 +233,8 @@ def audit(project: DbtProject, warehouse: Warehouse) -> GoldReport:
     with warehouse.lock():
         folder = _fresh_folder(warehouse.folder)
         try:
-            results = _dbt_build(project, folder / "build.duckdb", with_unit_tests=True)
+            seeding.begin(folder)
+            results = _dbt_build(project, folder, with_unit_tests=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return GoldReport(None, False, False, (), {}, *_count(results), results=results, seconds=_since(started))
@@ -241,14 +249,12 @@ def _whole(warehouse: Warehouse) -> Generation | None:
         return None
 
 
-def _dbt_build(
-    project: DbtProject, build_db: Path, *, before: Path | None = None, with_unit_tests: bool = False
-) -> tuple[NodeResult, ...]:
+def _dbt_build(project: DbtProject, folder: Path, *, with_unit_tests: bool = False) -> tuple[NodeResult, ...]:
     results_file = project.target / "run_results.json"
     results_file.unlink(missing_ok=True)
     # Unit tests judge the SQL, not the data: they belong to `audit` and to the test suite, and cost a third of a build.
     arguments = ("build",) if with_unit_tests else ("build", "--exclude-resource-type", "unit_test")
-    done = project.run(*arguments, build_db=build_db, before=before)
+    done = project.run(*arguments, folder=folder)
     if not results_file.is_file():
         raise LakeError(f"dbt ended with code {done.returncode} and no results: {_tail(done.stdout)}")
     return tuple(

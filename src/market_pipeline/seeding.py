@@ -21,6 +21,8 @@ from market_pipeline.records import Generation, first_line
 from market_pipeline.snapshots import GUARD, quoted, text
 from market_pipeline.store import Store
 
+# The databases of dbt's profile, in the folder of a build: the private file, and what it continues.
+BUILD, BEFORE = "build.duckdb", "before.duckdb"
 # Stored rows depend on these as on the models: whose word counts, and which day is the session before.
 _TABLES = ("sources", "calendar")
 _ENGINES = ("dbt-core", "dbt-duckdb", "duckdb")
@@ -48,11 +50,17 @@ def fitting(current: Generation | None, project: str) -> Generation | None:
     return current
 
 
-def seed(build_db: Path, snapshot: Path, tables: Iterable[str]) -> None:
-    """Make the build file with copies of these tables of a snapshot."""
+def begin(folder: Path) -> None:
+    """Prepare a build from nothing: what it continues has no tables."""
+    duckdb.connect(str(folder / BEFORE)).close()
+
+
+def seed(folder: Path, snapshot: Path, tables: Iterable[str]) -> None:
+    """Prepare a build that continues a snapshot: the build file begins with copies of these tables."""
     limits = {key: GUARD[key] for key in ("memory_limit", "threads")}
+    (folder / BEFORE).symlink_to(snapshot.resolve())
     try:
-        with duckdb.connect(str(build_db), config={**limits, "preserve_insertion_order": "false"}) as con:
+        with duckdb.connect(str(folder / BUILD), config={**limits, "preserve_insertion_order": "false"}) as con:
             con.execute(f"attach {text(str(snapshot))} as before (read_only)")
             for name in tables:
                 con.execute(f"create table {quoted(name)} as from before.{quoted(name)}")
