@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from market_pipeline import calendar
 from market_pipeline.cli import bill
 from market_pipeline.cli.output import say
+from market_pipeline.cli.prepare import DEMO_WEEKS
 from market_pipeline.cli.runs import execute
-from market_pipeline.cli.services import DEMO_WEEKS, sandbox
+from market_pipeline.cli.services import sandbox
 from market_pipeline.orchestration import legs
 from market_pipeline.orchestration.legs import Leg
 from market_pipeline.orchestration.partitions import note_first_day

@@ -194,12 +194,14 @@ def execute(pipeline: Pipeline, target: str, plan: Sequence[Leg], *, asked: Aske
     started_at = dt.datetime.now(dt.UTC)
     outcomes: list[runs.RunOutcome] = []
     left = asked.max_calls
-    with _bars() as on_progress:
+    with runs.open_instance(pipeline.settings) as instance, _bars() as on_progress:
         for leg in plan:
             if leg.selection == (GOLD,) and not all(outcome.is_success for outcome in outcomes):
                 say("gold: not built, because what it is made of is not complete")
                 break
-            found = runs.start(pipeline, leg, asked=replace(asked, max_calls=left), on_progress=on_progress)
+            found = runs.start(
+                pipeline, leg, instance=instance, asked=replace(asked, max_calls=left), on_progress=on_progress
+            )
             outcomes.append(found)
             if left is not None:
                 left = max(0, left - sum(r.calls_used for r in found.reports if isinstance(r, IngestReport)))
@@ -220,7 +222,7 @@ def execute(pipeline: Pipeline, target: str, plan: Sequence[Leg], *, asked: Aske
 
 def _prepared(pipeline: Pipeline) -> None:
     """Make what `init` makes when it is not there: a first run needs no ceremony."""
-    from market_pipeline.cli.services import prepare  # noqa: PLC0415
+    from market_pipeline.cli.prepare import prepare  # noqa: PLC0415
 
     prepare(pipeline.settings)
 

@@ -1,10 +1,8 @@
-"""Processes that serve a profile on loopback, and what they need before they start."""
+"""Processes that serve a profile on loopback."""
 
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
-import hashlib
 import http.client
 import json
 import os
@@ -21,49 +19,7 @@ from pathlib import Path
 
 from market_pipeline.errors import ConfigurationError, Unreachable
 from market_pipeline.orchestration.event_log import BATCH_SIZE, BATCH_SIZE_VARIABLE
-from market_pipeline.orchestration.partitions import note_first_day
-from market_pipeline.orchestration.runs import create_instance
-from market_pipeline.partition import Grain
-from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import REPOSITORY, Settings
-
-_STAMP = "manifest.sha256"
-# How many past weeks the demo takes.
-DEMO_WEEKS = 3
-
-
-def prepare(settings: Settings) -> None:
-    """Folders, empty files, Dagster's instance, and dbt's manifest when the project has changed since the last one."""
-    pipeline = Pipeline(settings)
-    pipeline.initialize()
-    create_instance(settings)
-    note_first_day(settings, _first_day(pipeline))
-    state = _project_sha256(settings)
-    stamp = settings.dbt_target / _STAMP
-    is_fresh = stamp.is_file() and stamp.read_text() == state and (settings.dbt_target / "manifest.json").is_file()
-    if not is_fresh:
-        pipeline.dbt.parse()
-        stamp.write_text(state)
-
-
-def _first_day(pipeline: Pipeline) -> dt.date:
-    """Where the profile's history begins: with what bronze has, with the sessions that are asked for corrections, or
-    with the demo's first snapshot."""
-    feeds = pipeline.feeds()
-    days = [dt.date.fromisoformat(key) for p, f in feeds for key in pipeline.bronze_slices(p.name, f.dataset)]
-    days += [pipeline.window(feed, pipeline.current_slice(feed))[0].start for _, feed in feeds]
-    today = pipeline.now().date()
-    days.append(Grain.WEEK.floor(today - dt.timedelta(weeks=DEMO_WEEKS if pipeline.settings.is_demo else 0)))
-    return min(days)
-
-
-def _project_sha256(settings: Settings) -> str:
-    """Hash of the dbt project and of the lake's place, which dbt bakes into its manifest."""
-    digest = hashlib.sha256(str(settings.lake).encode())
-    for file in sorted(settings.dbt_project.rglob("*")):
-        if file.suffix in (".sql", ".yml"):
-            digest.update(file.relative_to(settings.dbt_project).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +114,7 @@ def sandbox(settings: Settings) -> Iterator[str]:
         yield url
         return
     command = [sys.executable, "-m", "market_pipeline.sandbox", "--port", str(settings.sandbox_port)]
-    command += ["--universe", str(settings.dbt_project / "seeds"), "--plan", "premium-1200"]
+    command += ["--universe", str(settings.dbt_project / "seeds"), "--plan", "unlimited"]
     with service(settings, "sandbox", command, url=url):
         yield url
 

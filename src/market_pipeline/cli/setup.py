@@ -34,7 +34,7 @@ def init(
         Providers to use, comma separated: adds the lines their keys go into.
     """
     from market_pipeline import providers  # noqa: PLC0415
-    from market_pipeline.cli.services import prepare  # noqa: PLC0415
+    from market_pipeline.cli.prepare import prepare  # noqa: PLC0415
 
     if demo:
         os.environ[f"{PREFIX}PROFILE"] = "demo"
@@ -200,7 +200,8 @@ def demo() -> int:
 
 def dev() -> int:
     """Serve Dagster and the dashboard of this profile on loopback until Ctrl-C; the demo's sandbox too."""
-    from market_pipeline.cli.services import prepare, serve  # noqa: PLC0415
+    from market_pipeline.cli.prepare import prepare  # noqa: PLC0415
+    from market_pipeline.cli.services import serve  # noqa: PLC0415
 
     settings = load_settings()
     prepare(settings)

@@ -11,7 +11,7 @@ import os
 import time
 import uuid
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,9 +127,14 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 
 def start(
-    pipeline: Pipeline, leg: Leg, *, asked: Asked = _NOTHING_SPECIAL, on_progress: Progress = no_progress
+    pipeline: Pipeline,
+    leg: Leg,
+    *,
+    instance: dg.DagsterInstance | None = None,
+    asked: Asked = _NOTHING_SPECIAL,
+    on_progress: Progress = no_progress,
 ) -> RunOutcome:
-    """Run a leg in this process and wait for the end.
+    """Run a leg in this process and wait for the end, in the profile's `instance`, which is opened where none is given.
 
     Runs whose process has died are ended first; a living one that holds a pool is waited for. What goes wrong inside
     the run is in the outcome; only an interrupt (KeyboardInterrupt, once the run is recorded as ended) and a wrong call
@@ -150,13 +155,13 @@ def start(
     run_id = str(uuid.uuid4())
     job = definitions.resolve_implicit_global_asset_job_def()
     os.environ.setdefault(BATCH_SIZE_VARIABLE, BATCH_SIZE)
-    with open_instance(settings) as instance:
+    with open_instance(settings) if instance is None else nullcontext(instance) as dagster:
         locks.own(settings.state, run_id)
         try:
-            locks.reap(instance, settings.state)
+            locks.reap(dagster, settings.state)
             result = job.execute_in_process(
                 run_config=_QUIET,
-                instance=instance,
+                instance=dagster,
                 asset_selection=wanted,
                 partition_key=leg.slice_key,
                 raise_on_error=False,
