@@ -4,27 +4,19 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
-UV := $(shell command -v uv 2>/dev/null)
-
-# pip and uv check every hash of the lock; the project itself is then installed in place without looking anything up.
-ifdef UV
-INSTALL = VIRTUAL_ENV=.venv uv pip install --quiet
-MAKE_VENV = test -x $(BIN)/python || uv venv --quiet --no-python-downloads --python $(PYTHON) .venv
-else
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
-MAKE_VENV = test -x $(BIN)/python || $(PYTHON) -m venv .venv
-endif
+# A process that may not keep its compiled modules compiles Dagster or dbt anew each time: five seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .venv/.run: requirements.lock pyproject.toml
-	@$(MAKE_VENV)
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing the pipeline into .venv"
-	@$(INSTALL) --require-hashes -r requirements.lock
-	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@.ci/pip-install --require-hashes -r requirements.lock
+	@.ci/pip-install --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/.dev: requirements-dev.lock .venv/.run
 	@echo "Installing the development tools into .venv"
-	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@.ci/pip-install --require-hashes -r requirements-dev.lock
 	@touch $@
 
 .PHONY: help
@@ -86,12 +78,13 @@ dbt-test: .venv/.run ## Build gold and run every dbt test, publish nothing
 	@$(BIN)/market-pipeline run gold --check-only
 
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-strip-extras \
-	--custom-compile-command "make lock" --extra build
+	--custom-compile-command "make lock"
 
 .PHONY: lock
 lock: ## Resolve the locks anew (needs uv)
-	$(COMPILE) --extra dev pyproject.toml -o requirements-dev.lock
-	$(COMPILE) -c requirements-dev.lock pyproject.toml -o requirements.lock
+	$(COMPILE) --extra build --extra dev pyproject.toml -o requirements-dev.lock
+	$(COMPILE) --extra build -c requirements-dev.lock pyproject.toml -o requirements.lock
+	echo uv | $(COMPILE) - -o requirements-install.lock
 
 .PHONY: clean
 clean: ## Remove the environment and caches; the data folder stays
