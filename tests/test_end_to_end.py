@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from market_pipeline.errors import CheckFailed, IncompleteSlice
+from market_pipeline.ingest import IngestReport
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.sandbox.app import SandboxConfig, running
 from market_pipeline.sandbox.events import EventKind
@@ -34,6 +35,7 @@ SATURDAYS = tuple(
 )
 SYMBOLS = "ZQBK,EQWX,VEXQ,CQXT,XLOM,KQTL,DRQX,JXPR,NQTR,BQLN"
 KEY = "CANARY0KEY0123456789"
+WEEKLY = ("weekly_adjusted", "overview")
 TABLES = (
     "dim_date",
     "dim_instrument",
@@ -85,6 +87,14 @@ def known_symbols() -> str:
     return SYMBOLS.replace("ZQBK", "OXQN")
 
 
+def fetch(pipeline: Pipeline, dataset: str) -> tuple[IngestReport, str]:
+    """Ingest the current slice of one of Alpha Vantage's feeds; its report and the slice's key."""
+    _, feed = pipeline.feed("alpha_vantage", dataset)
+    key = pipeline.current_slice(feed).key
+    (report,) = pipeline.ingest("alpha_vantage", dataset, [key])
+    return report, key
+
+
 class Lake:
     """A demo lake with its market, filled Saturday by Saturday."""
 
@@ -100,11 +110,10 @@ class Lake:
     def take(self, moment: dt.datetime) -> None:
         """Fetch and normalize both feeds at a moment."""
         pipeline = self.at(moment)
-        for provider, feed in pipeline.feeds():
-            key = pipeline.current_slice(feed).key
-            report = pipeline.ingest(provider.name, feed.dataset, key)
+        for dataset in WEEKLY:
+            report, key = fetch(pipeline, dataset)
             assert report.is_complete, report.problems
-            pipeline.normalize(provider.name, feed.dataset, key)
+            pipeline.normalize("alpha_vantage", dataset, [key])
 
     def rows(self, sql: str, *values: object) -> list[dict[str, object]]:
         """Rows of a query on the published snapshot."""
@@ -259,9 +268,8 @@ def test_silver_and_gold_come_back_from_bronze_without_a_network(
     monkeypatch.setattr(socket.socket, "connect", no_network)
     pipeline = copy.at(SATURDAYS[-1])
     pipeline.initialize()
-    for provider, feed in pipeline.feeds():
-        for key in pipeline.bronze_slices(provider.name, feed.dataset):
-            pipeline.normalize(provider.name, feed.dataset, key)
+    for dataset in WEEKLY:
+        pipeline.normalize("alpha_vantage", dataset, pipeline.bronze_slices("alpha_vantage", dataset))
     after = {p.relative_to(root): p.read_bytes() for p in sorted((root / "lake/silver").rglob("part.parquet"))}
     assert after == before
     pipeline.publish()
@@ -355,12 +363,11 @@ def test_a_refused_symbol_blocks_gold_unless_partial_is_allowed(tmp_path: Path) 
         settings = settings_for(tmp_path, url, MARKET_PIPELINE_UNIVERSE="BQLN,CQXT,XLOM")
         pipeline = Pipeline(settings, now=lambda: SATURDAYS[-1])
         pipeline.initialize()
-        for provider, feed in pipeline.feeds():
-            key = pipeline.current_slice(feed).key
-            report = pipeline.ingest(provider.name, feed.dataset, key)
+        for dataset in WEEKLY:
+            report, key = fetch(pipeline, dataset)
             assert report.refused == 1
             assert report.is_blocking
-            pipeline.normalize(provider.name, feed.dataset, key)
+            pipeline.normalize("alpha_vantage", dataset, [key])
         with pytest.raises(IncompleteSlice, match="BQLN"):
             pipeline.publish()
         assert pipeline.warehouse.current() is None
@@ -389,8 +396,9 @@ def test_the_free_plan_is_spent_once_across_restarts_and_goes_on_the_next_day(tm
             "moment = dt.datetime.fromisoformat(sys.argv[1])\n"
             "p = Pipeline(load_settings(), now=lambda: moment)\n"
             "p.initialize()\n"
-            "for provider, feed in p.feeds():\n"
-            "    r = p.ingest(provider.name, feed.dataset, p.current_slice(feed).key)\n"
+            "for dataset in ('weekly_adjusted', 'overview'):\n"
+            "    _, feed = p.feed('alpha_vantage', dataset)\n"
+            "    (r,) = p.ingest('alpha_vantage', dataset, [p.current_slice(feed).key])\n"
             "    print(r.dataset, r.fetched, r.deferred, r.calls_used, r.resumes_at)\n"
         )
         symbols = known_symbols().replace("EQWX", "FNQR") + ",HLQV,LQMR,RQZA,SQND,UQSM"
