@@ -161,7 +161,10 @@ class Lake:
         """Build, check and publish what is there, and what it took."""
         target = self.root / "dbt"
         project = gold.DbtProject(
-            REPOSITORY / "dbt", target, str(self.root / "lake"), {**os.environ, "DBT_LOG_FORMAT_FILE": "json"}
+            REPOSITORY / "dbt",
+            target,
+            str(self.root / "lake"),
+            {**os.environ, "DBT_LOG_FORMAT_FILE": "json", "DBT_LOG_LEVEL_FILE": "debug"},
         )
         (target / "dbt.log").unlink(missing_ok=True)
         frames = reference.tables(self.store, self.providers, self.known, now=self.known_at(on), profile="benchmark")
@@ -203,7 +206,7 @@ def _sql_seconds(log: Path) -> dict[str, float]:
     return found
 
 
-def _compare(left: Path, right: Path) -> int:
+def same_prices(left: Path, right: Path) -> int:
     """Rows of the price fact in both; different ones end the benchmark."""
     with duckdb.connect() as con:
         for name, file in (("a", left), ("b", right)):
@@ -242,7 +245,7 @@ def measure(lake: Lake, *, rounds: int) -> None:
         added.append(cost)
     full = lake.publish(on=lake.sessions[-1], warehouse="full", is_full_refresh=True)
     folders = [Warehouse(lake.root / name) for name in ("continued", "full")]
-    rows = _compare(*(w.folder / w.current().file for w in folders if w.current() is not None))  # type: ignore[union-attr]
+    rows = same_prices(*(w.folder / w.current().file for w in folders if w.current() is not None))  # type: ignore[union-attr]
     best = min(added, key=lambda cost: cost.of(FACT))
     print(f"{count} sessions of {len(lake.symbols)} symbols, {rows:,} rows in the price fact, equal in both builds")
     for what, models in (("the fact's SQL", FACT), ("with its versions", FACT_AND_VERSIONS)):

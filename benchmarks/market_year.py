@@ -1,7 +1,9 @@
 """A year of the whole market, from the sandbox to gold, in one command: calls, rows, time per layer, memory.
 
-The sandbox is started beforehand and is not part of the memory. Then one session more, the same command again, and one
-session asked for again: what they cost. Memory is the largest sum of resident set sizes over a command and all its
+The sandbox is started beforehand and is not part of the memory. One session in the middle is fetched on its day; then
+comes the year, the same command again, one session more, and the one in the middle again, of which the provider has
+corrected three closes meanwhile. At the end gold is built from nothing beside it, and the price fact of both must be
+the same rows. Memory is the largest sum of resident set sizes over a command and all its
 descendants, sampled ten times a second from /proc (Linux), so shared pages count once per process.
 
     .venv/bin/python benchmarks/market_year.py [--sessions 252] [--keep FOLDER]
@@ -24,8 +26,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from demo import resident_bytes
+from gold_incremental import same_prices
 
-from market_pipeline import calendar
+from market_pipeline import calendar, gold, reference
+from market_pipeline.pipeline import Pipeline
+from market_pipeline.settings import load_settings
+from market_pipeline.warehouse import Warehouse
 
 PORT = 18766
 LAST = dt.date(2026, 11, 19)
@@ -51,13 +57,45 @@ def main() -> None:
         sessions = calendar.sessions(LAST - dt.timedelta(days=2 * given.sessions + 10), LAST + dt.timedelta(days=1))
         since, until = sessions[-given.sessions], sessions[-1]
         more = calendar.session_after(until)
-        with _sandbox(environment):
+        middle = sessions[-given.sessions // 2]
+        on_the_day = f"{middle}T23:30:00Z"
+        with _sandbox({**environment, "MARKET_PIPELINE_CLOCK": on_the_day}):
             lake = home / "demo" / "lake"
+            early = {**environment, "MARKET_PIPELINE_CLOCK": on_the_day}
+            _step("one session, on its day", lake, early, "backfill", TARGET, *_range(middle, middle))
+            _set_clock(environment["MARKET_PIPELINE_CLOCK"])
             _step(f"{given.sessions} sessions", lake, environment, "backfill", TARGET, *_range(since, until))
             _step("again", lake, environment, "backfill", TARGET, *_range(since, until))
             _step("one session more", lake, environment, "backfill", TARGET, *_range(since, more))
-            middle = sessions[-given.sessions // 2]
             _step("one asked again", lake, environment, "backfill", TARGET, *_range(middle, middle), "--refetch")
+        rows, corrected = _same_rows(environment, middle)
+        print(
+            f"{rows:,} rows in the price fact, equal to a build from nothing; {corrected} closes restated on {middle}"
+        )
+
+
+def _same_rows(environment: Mapping[str, str], session: dt.date) -> tuple[int, int]:
+    """Rows of the price fact, and restated closes of a session; ends with an error if a full build has other rows."""
+    pipeline = Pipeline(load_settings(environment))
+    frames = reference.tables(
+        pipeline.store, pipeline.providers, pipeline.known, now=pipeline.now(), profile=pipeline.settings.profile
+    )
+    anew = Warehouse(pipeline.settings.root / "anew")
+    gold.build(
+        pipeline.dbt,
+        pipeline.store,
+        anew,
+        outcomes=frames["outcomes"],
+        silver_prefixes=("quarantine/", "reference/"),
+        profile="benchmark",
+        now=pipeline.now(),
+        keep=1,
+        is_full_refresh=True,
+    )
+    published = [(w.folder, w.verify().file) for w in (pipeline.warehouse, anew)]
+    sql = "select count(*) as n from mart_restatement where session_date = $1 and measure = 'close_usd'"
+    restated, _ = pipeline.warehouse.query(sql, [session])
+    return same_prices(*(folder / file for folder, file in published)), restated.to_pylist()[0]["n"]
 
 
 def _range(since: dt.date, until: dt.date) -> tuple[str, ...]:
@@ -80,6 +118,16 @@ def _sandbox(environment: Mapping[str, str]) -> Iterator[None]:
             yield
         finally:
             process.terminate()
+
+
+def _set_clock(instant: str) -> None:
+    """Move the fictional market to an instant."""
+    body = json.dumps({"now": instant.replace("Z", "+00:00")}).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{PORT}/_sandbox/clock", data=body, headers=headers, method="PUT"
+    )
+    urllib.request.urlopen(request, timeout=10).close()  # noqa: S310 - the sandbox on loopback
 
 
 def _step(what: str, lake: Path, environment: Mapping[str, str], *arguments: str) -> None:
