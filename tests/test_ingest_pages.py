@@ -33,7 +33,9 @@ def classify(_request: Request, status: int, _kind: str, body: bytes) -> Verdict
     """Data has `results`; what has a status of 4xx is refused for good."""
     if status != 200:
         return Verdict(Outcome.FAILED, f"http_{status}")
-    return Verdict(Outcome.FETCHED) if "results" in json.loads(body) else Verdict(Outcome.FAILED, "unknown_shape")
+    if "results" not in json.loads(body):
+        return Verdict(Outcome.FAILED, "unknown_shape")
+    return Verdict(Outcome.FETCHED) if json.loads(body)["results"] else Verdict(Outcome.EMPTY, "no_results")
 
 
 def parse(body: bytes, _request: Request) -> pl.DataFrame:
@@ -84,13 +86,15 @@ ACME = Provider(
 
 
 class Roster:
-    """An endpoint with pages: `broken` answers for a page instead of its data; `generation` changes every cursor."""
+    """An endpoint with `pages`: `broken` answers for a page instead of its data, `empty` ones have no rows;
+    `generation` changes every cursor."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
         self.broken: dict[int, Callable[[], httpx2.Response]] = {}
         self.next_url: dict[int, str] = {}
-        self.generation = 1
+        self.empty: set[int] = set()
+        self.generation, self.pages = 1, PAGES
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         assert request.url.params["apiKey"] == KEY
@@ -109,9 +113,9 @@ class Roster:
         """The body for an address, whose next page is at the same host."""
         cursor = url.params.get("cursor")
         page, generation = (1, self.generation) if cursor is None else json.loads(base64.b64decode(cursor))
-        names = [f"T{(page - 1) * ROWS + n:03d}" for n in range(ROWS)]
+        names = [f"T{(page - 1) * ROWS + n:03d}" for n in range(0 if page in self.empty else ROWS)]
         body: dict[str, object] = {"results": [{"ticker": name, "name": f"{name} Inc"} for name in names]}
-        if page < PAGES:
+        if page < self.pages:
             cursor = base64.b64encode(json.dumps([page + 1, generation]).encode()).decode()
             here = f"http://{url.host}:{url.port}/acme/v1/roster"
             body["next_url"] = self.next_url.get(page, f"{here}?cursor={cursor}")
@@ -193,6 +197,18 @@ def test_page_seven_of_twelve_fails_and_only_the_rest_is_asked_again(lake: Lake)
     assert report.is_complete
     assert lake.api.asked == [7, 8, 9, 10, 11, 12]
     assert lake.symbols() == [f"T{n:03d}" for n in range(60)]
+
+
+def test_a_page_without_rows_is_not_the_last_one(lake: Lake) -> None:
+    lake.api.empty = {3, 12}
+    lake.api.broken[5] = lambda: reply(b"", 500)
+    assert not lake.take().is_complete
+    lake.api.broken.clear()
+    report = lake.take()
+    assert lake.api.asked == [5, 6, 7, 8, 9, 10, 11, 12]
+    assert (report.planned, report.fetched, report.empty) == (12, 10, 2)
+    assert report.is_complete
+    assert lake.symbols() == [f"T{n:03d}" for n in range(55) if not 10 <= n < 15]
 
 
 def test_a_cursor_that_has_expired_starts_the_answer_anew(lake: Lake) -> None:

@@ -176,6 +176,16 @@ def test_empty_answers() -> None:
     assert verdict(b'{"status":"OK"}', TICKERS) == Verdict(F, "unknown_shape")
 
 
+@pytest.mark.parametrize("feed", [TICKERS, DIVIDENDS, SPLITS], ids=lambda feed: feed.dataset)
+@pytest.mark.parametrize("address", [5, 0, False, {"a": 1}, []])
+def test_a_next_page_that_is_no_text_is_not_the_last_page(feed: Feed, address: object) -> None:
+    name = next(name for name, of in SAMPLE_OF.items() if of is feed)
+    body = {**json.loads(sample(name)), "next_url": address}
+    assert verdict(json.dumps(body).encode(), feed) == Verdict(F, "unknown_next_page")
+    assert verdict(json.dumps({**body, "results": []}).encode(), feed) == Verdict(F, "unknown_next_page")
+    assert verdict(json.dumps({**body, "next_url": None}).encode(), feed) == Verdict(D)
+
+
 def test_a_grouped_answer_must_be_whole_raw_and_about_the_market() -> None:
     body = json.loads(sample("grouped_daily"))
     assert verdict(json.dumps({**body, "resultsCount": 6}).encode()) == Verdict(F, "count_differs")

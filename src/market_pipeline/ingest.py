@@ -165,7 +165,7 @@ def ingest(
         return not is_askable or (not refetch and run.is_settled(request, closes_at, now()))
 
     def ask(request: Request) -> bytes | None:
-        """Ask, commit now and then, and give the body of an answer with data."""
+        """Ask, commit now and then, and give the body of a final answer: a page without rows may have a next one."""
         answer = brake.ask(client, feed, request)
         if answer is None and brake.stop is not None:
             run.skip(request, *brake.stop)
@@ -175,7 +175,7 @@ def ingest(
         answer = _judged(feed, request, answer)
         run.record(request, answer, run.put(request, answer))
         checkpoint.tick()
-        return answer.body if answer.verdict.outcome is Outcome.FETCHED else None
+        return answer.body if answer.verdict.outcome.is_final else None
 
     if feed.follow is None:
         todo = [request for request in requests if not is_settled(request)]
@@ -371,11 +371,12 @@ class _Run:
         ) or entry.reason.startswith("cursor")
 
     def stored(self, request: Request) -> bytes | None:
-        """The newest stored answer with data to a request."""
-        payloads = self._entries[request.name].payloads
-        if not payloads:
+        """The newest stored answer to a request that is settled: its data, or the body that told of none."""
+        entry = self._entries[request.name]
+        payload = entry.payloads[-1] if entry.payloads else entry.evidence
+        if payload is None:
             return None
-        return self._store.get(layout.bronze_payload(self._prefix, payloads[-1].object), sha256=payloads[-1].sha256)
+        return self._store.get(layout.bronze_payload(self._prefix, payload.object), sha256=payload.sha256)
 
     def expect(self, requests: Iterable[Request]) -> None:
         """Every planned request has an entry before the first is asked: an interrupted run shows what it lacks. Pages

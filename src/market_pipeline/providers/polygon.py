@@ -137,14 +137,17 @@ def classify_grouped_daily(request: Request, status: int, content_type: str, bod
 
 
 def _classify(members: frozenset[str]) -> Callable[[Request, int, str, bytes], Verdict]:
-    """A page of rows that have these members."""
+    """A page of rows that have these members; one that names a next page by no text would pass for the last."""
 
     def classify(request: Request, status: int, content_type: str, body: bytes) -> Verdict:
         del request, content_type
         parsed = answers.read(body)
         if (verdict := _error(status, parsed)) is not None:
             return verdict
-        rows = _object(parsed).get("results")
+        found = _object(parsed)
+        if not isinstance(found.get("next_url"), str | None):
+            return Verdict(Outcome.FAILED, "unknown_next_page")
+        rows = found.get("results")
         if rows == []:
             return Verdict(Outcome.EMPTY, "no_results")
         return Verdict(Outcome.FETCHED) if answers.are_rows(rows, members) else Verdict(Outcome.FAILED, "unknown_shape")
