@@ -11,6 +11,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -196,6 +197,17 @@ def test_the_bill_is_what_is_lacking(profile: Profile) -> None:
     assert asked(profile.sandbox) - before == grouped.calls
     (done,) = bill.of_range(pipeline, legs.feeds_of(pipeline, GROUPED), **span)
     assert (done.calls, done.lacking, len(done.stored)) == (0, (), 10)
+
+
+def test_the_bill_counts_ranges_as_they_are_asked(profile: Profile) -> None:
+    """Six sessions are there, two before and two after them are not: too far apart for one request of five."""
+    pipeline = profile.pipeline()
+    assert runs.start(pipeline, leg(pipeline, RAW, "2026-11-11", "2026-11-18")).is_success
+    ((provider, feed),) = legs.feeds_of(pipeline, RAW)
+    span = {"since": dt.date(2026, 11, 9), "until": dt.date(2026, 11, 21)}
+    for longest, ranges in ((10, 1), (9, 2), (5, 2), (1, 4)):
+        (item,) = bill.of_range(pipeline, [(provider, replace(feed, span_slices=longest))], **span)
+        assert (item.calls, len(item.lacking)) == (3 * ranges, 4)
 
 
 def test_bronze_without_silver_is_lacking_though_it_costs_no_call(profile: Profile) -> None:

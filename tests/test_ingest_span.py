@@ -16,7 +16,7 @@ import pytest
 from market_pipeline import calendar, ingest, layout, manifest
 from market_pipeline.feed import Auth, Feed, Instrument, Outcome, Pace, Provider, Request, Verdict
 from market_pipeline.fetch import Client
-from market_pipeline.ingest import IngestReport, ingest_span
+from market_pipeline.ingest import IngestReport, ingest_span, ranges
 from market_pipeline.normalize import OUTSIDE, NormalizeReport, normalize, normalize_slices
 from market_pipeline.partition import Grain, Slice
 from market_pipeline.quota import Ledger
@@ -279,6 +279,33 @@ def test_a_long_range_is_asked_in_pieces(lake: Lake, monkeypatch: pytest.MonkeyP
         ("2026-11-02", f"{SESSIONS[9]}"),
         (f"{SESSIONS[10]}", "2026-11-20"),
     ]
+
+
+def test_a_hole_of_sessions_that_are_there_counts_in_the_length_of_a_range(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "FEED", replace(FEED, span_slices=10))
+    lake.members = lake.members[:1]
+    lake.take(PARTS[3:-1])
+    reports = lake.take()
+    assert [asked[1:] for asked in lake.api.asked] == [("2026-11-02", "2026-11-04"), ("2026-11-20", "2026-11-20")]
+    assert all(report.is_complete for report in reports)
+
+
+def test_ranges_are_cut_by_the_calendar() -> None:
+    years = [Slice.at(day, grain=Grain.SESSION) for day in calendar.sessions(dt.date(2004, 1, 1), dt.date(2026, 1, 1))]
+    found = ranges(FEED, [*years[:252], years[-1]])
+    assert [(len(parts), parts[0], parts[-1]) for parts in found] == [
+        (252, years[0], years[251]),
+        (1, years[-1], years[-1]),
+    ]
+    assert [len(parts) for parts in ranges(FEED, years)] == [1250] * 4 + [len(years) - 5000]
+    assert [len(parts) for parts in ranges(FEED, years[::2])] == [625] * 4 + [len(years[::2]) - 2500]
+    assert [part for parts in ranges(FEED, years[::-3]) for part in parts] == years[::-3][::-1]
+    weeks = [Slice.at(dt.date(2026, 1, 5) + dt.timedelta(weeks=n), grain=Grain.WEEK) for n in (0, 1, 2, 9, 11, 12)]
+    weekly = ranges(replace(FEED, grain=Grain.WEEK, span_slices=3), weeks)
+    assert weekly == [weeks[:3], weeks[3:5], weeks[5:]]
+    assert ranges(FEED, []) == []
 
 
 def test_a_killed_run_loses_no_answer_that_a_manifest_names(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

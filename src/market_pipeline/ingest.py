@@ -11,16 +11,17 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from market_pipeline import layout, manifest
+from market_pipeline import calendar, layout, manifest
 from market_pipeline.errors import IncompleteSlice, PayloadChanged, QuotaExhausted
 from market_pipeline.feed import Feed, Instrument, Outcome, Provider, Request, Verdict
 from market_pipeline.fetch import Answer, Client
 from market_pipeline.manifest import Entry, Payload
-from market_pipeline.partition import Grain, Slice
+from market_pipeline.partition import Grain, Slice, slices
 from market_pipeline.store import Store
 from market_pipeline.universe import expected
 
@@ -227,15 +228,11 @@ def ingest_span(
             if part in refetch or not run.is_settled(request, None, now()):
                 lacking.setdefault(name, []).append(part)
                 asked[name] = next(i for i in members if i.instrument_id == request.instrument_id)
-    ranges = [
-        (asked[name], wanted[start : start + feed.span_slices])
-        for name, wanted in sorted(lacking.items())
-        for start in range(0, len(wanted), feed.span_slices)
-    ]
+    todo = [(asked[name], wanted) for name, found in sorted(lacking.items()) for wanted in ranges(feed, found)]
     # A checkpoint writes a manifest per slice, so the more slices, the rarer.
     checkpoint = _Checkpoint(list(runs.values()), now, seconds=CHECKPOINT_S * max(1.0, len(parts) / 10))
-    for done, (instrument, wanted) in enumerate(ranges):
-        on_progress(done, len(ranges))
+    for done, (instrument, wanted) in enumerate(todo):
+        on_progress(done, len(todo))
         (request,) = feed.plan(Slice(wanted[0].start, wanted[-1].end), (instrument,))
         answer = brake.ask(client, feed, request)
         home = runs[wanted[-1]]
@@ -246,13 +243,36 @@ def ingest_span(
             elif brake.stop is not None:
                 runs[part].skip(request, *brake.stop)
         checkpoint.tick()
-    on_progress(len(ranges), len(ranges))
+    on_progress(len(todo), len(todo))
     reports = []
     for run in runs.values():
         run.commit(now())
         resumes_at = (brake.resumes_at or client.budget().resets_at) if run.has_deferred() else None
         reports.append(run.report(client.budget().left, resumes_at, is_key_refused=brake.is_key_refused))
     return tuple(reports)
+
+
+def ranges(feed: Feed, wanted: Iterable[Slice]) -> list[list[Slice]]:
+    """Slices of a spanning feed, oldest first, as its requests cover them: from the first to the last of each are at
+    most `span_slices` of the calendar. A hole of slices that nobody lacks is in the answer too, so it counts."""
+    parts = sorted(wanted)
+    if not parts:
+        return []
+    since, until = parts[0].start, parts[-1].end
+    starts: Sequence[dt.date]
+    if feed.grain is Grain.SESSION:
+        starts = calendar.sessions(since, until)
+    else:
+        starts = [part.start for part in slices(since, until, grain=feed.grain)]
+    found: list[list[Slice]] = []
+    first = 0
+    for part in parts:
+        place = bisect_left(starts, part.start)
+        if not found or place - first >= feed.span_slices:
+            found.append([])
+            first = place
+        found[-1].append(part)
+    return found
 
 
 def _judged(feed: Feed, request: Request, answer: Answer) -> Answer:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from market_pipeline import layout, manifest
 from market_pipeline.cli.output import out, say
 from market_pipeline.feed import Feed, Instrument, Provider, Request
+from market_pipeline.ingest import ranges
 from market_pipeline.partition import Grain, Slice
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.universe import expected
@@ -133,11 +134,11 @@ def _calls(
 ) -> tuple[int, bool]:
     """Calls for these requests, and whether there may be more: pages count as they did in the newest stored slice."""
     if feed.spans:
-        slices_of: dict[str, int] = {}
-        for requests in asked.values():
+        slices_of: dict[str, list[Slice]] = {}
+        for part, requests in asked.items():
             for request in requests:
-                slices_of[request.name] = slices_of.get(request.name, 0) + 1
-        return sum(-(-number // feed.span_slices) for number in slices_of.values()), False
+                slices_of.setdefault(request.name, []).append(part)
+        return sum(len(ranges(feed, parts)) for parts in slices_of.values()), False
     if feed.follow is None or not asked:
         return sum(len(requests) for requests in asked.values()), False
     newest = manifest.read(pipeline.store, provider.name, feed.dataset, max(present)) if present else None
