@@ -264,6 +264,17 @@ def test_rows_that_nobody_asked_for_are_quarantined_once(lake: Lake) -> None:
     assert dict(reports[-1].rejected_by_rule) == {OUTSIDE: 2, "session_date|dtype": 1}
 
 
+def test_rows_of_closed_days_within_a_range_are_quarantined_once(lake: Lake) -> None:
+    lake.members = lake.members[:2]
+    lake.api.extra = [{"date": "2026-11-07", "close": 1.0}, {"date": "2026-11-15", "close": 1.0}]
+    lake.take()
+    reports = lake.normalize()
+    assert [report.rows_in for report in reports] == [2] * (len(PARTS) - 1) + [6]
+    assert [(report.rows_kept, report.rows_rejected) for report in reports] == [(2, 0)] * (len(PARTS) - 1) + [(2, 4)]
+    assert dict(reports[-1].rejected_by_rule) == {"exchange_was_open": 4}
+    assert not normalize(ACME, FEED, PARTS[-1], store=lake.store).is_written
+
+
 def test_an_instrument_listed_on_the_way_is_expected_from_then_on(lake: Lake) -> None:
     lake.members = [instrument("S00"), replace(instrument("S01"), listed_date=dt.date(2026, 11, 18))]
     reports = lake.take()

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from market_pipeline import contracts, layout, manifest
+from market_pipeline import calendar, contracts, layout, manifest
 from market_pipeline.contracts import SilverRow
 from market_pipeline.errors import ObjectMissing, PayloadChanged
 from market_pipeline.feed import Feed, Provider, Request
 from market_pipeline.judge import AT, PAYLOAD, SLICE, cast, distinct_versions, is_key, judge
 from market_pipeline.manifest import Payload
-from market_pipeline.partition import Slice
+from market_pipeline.partition import Grain, Slice
 from market_pipeline.store import Store
 
 QUARANTINE: dict[str, pl.DataType] = {
@@ -115,6 +115,18 @@ class _Answers:
         days = (part.start + dt.timedelta(days=n) for n in range((part.end - part.start).days))
         return [rows for day in days if (rows := self._found[key].get(day)) is not None]
 
+    def closed(self, key: str, payload: Payload) -> list[pl.DataFrame]:
+        """The rows of an answer on days that it was asked for and on which the exchange was closed: no session takes
+        them, and their contract names them."""
+        if payload.since is None or payload.until is None:
+            return []
+        sessions = set(calendar.sessions(payload.since, payload.until))
+        return [
+            rows
+            for day, rows in self._found[key].items()
+            if day is not None and payload.since <= day < payload.until and day not in sessions
+        ]
+
     def strays(self, key: str, payload: Payload) -> list[pl.DataFrame]:
         """The rows of an answer outside of what was asked, which no slice would take."""
         since, until = payload.since or dt.date.min, payload.until or dt.date.max
@@ -186,7 +198,10 @@ class _SliceRows:
             is_stray = ~is_inside.fill_null(value=True)  # a date that can't be read is the contract's business
             return [frame.filter(~is_stray)], [frame.filter(is_stray)]
         rows = self._answers.rows(key, self._part, parse, column=column)
-        return rows, self._answers.strays(key, payload) if "/" not in payload.object else []
+        if "/" in payload.object:  # what no slice takes is told where the bytes are
+            return rows, []
+        closed = self._answers.closed(key, payload) if self._feed.grain is Grain.SESSION else []
+        return [*rows, *closed], self._answers.strays(key, payload)
 
     def origins(self) -> pl.DataFrame:
         """The columns of `SilverRow`, by the payload's number."""
