@@ -23,7 +23,7 @@ from market_pipeline import layout, manifest
 from market_pipeline.cli import bill
 from market_pipeline.errors import IncompleteSlice
 from market_pipeline.feed import Outcome
-from market_pipeline.ingest import IngestReport
+from market_pipeline.ingest import PAST_THE_END, IngestReport
 from market_pipeline.manifest import Entry, Payload
 from market_pipeline.orchestration import legs, runs
 from market_pipeline.orchestration.definitions import build
@@ -208,6 +208,27 @@ def test_the_bill_counts_ranges_as_they_are_asked(profile: Profile) -> None:
     for longest, ranges in ((10, 1), (9, 2), (5, 2), (1, 4)):
         (item,) = bill.of_range(pipeline, [(provider, replace(feed, span_slices=longest))], **span)
         assert (item.calls, len(item.lacking)) == (3 * ranges, 4)
+
+
+@pytest.mark.parametrize(("reason", "calls"), [(PAST_THE_END, 0), ("", 2)])
+def test_a_page_past_the_end_of_its_answer_is_no_call(profile: Profile, reason: str, calls: int) -> None:
+    """The first page has been asked since the last close, the second one is from before it."""
+    pipeline = profile.pipeline()
+    provider, feed = pipeline.feed("polygon", "dividends")
+    part = pipeline.current_slice(feed)
+    closes_at = pipeline.closes_at(feed, part)
+    assert closes_at is not None
+    (first,) = feed.plan(part, ())
+    pages = [(first, pipeline.now(), ""), (first.next_page(first.path, ()), closes_at - dt.timedelta(hours=1), reason)]
+    entries = tuple(
+        Entry(request, Outcome.FETCHED, why, asked_at, (Payload("x.json", "0" * 64, 1, asked_at),))
+        for request, asked_at, why in pages
+    )
+    manifest.write(
+        pipeline.store, provider.name, feed, part, seq=1, entries=entries, written_at=dt.datetime.now(dt.UTC)
+    )
+    (item,) = bill.of_range(pipeline, [(provider, feed)], since=part.start, until=part.end)
+    assert item.calls == calls
 
 
 def test_bronze_without_silver_is_lacking_though_it_costs_no_call(profile: Profile) -> None:

@@ -169,6 +169,13 @@ def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path)
 
 
+def outcomes(lake: Lake) -> dict[int | None, tuple[str, str]]:
+    """What the newest manifest says of each page."""
+    committed = manifest.read(lake.store, "acme", "roster", PART.key)
+    assert committed is not None
+    return {entry.request.page: (entry.outcome.value, entry.reason) for entry in committed.entries}
+
+
 def test_every_page_is_an_object_of_its_own_and_the_rows_are_all_there(lake: Lake) -> None:
     report = lake.take()
     assert (report.planned, report.fetched, report.calls_used, report.objects_new) == (12, 12, 12, 12)
@@ -238,6 +245,34 @@ def test_a_repeated_page_ends_the_answer_and_is_said(lake: Lake) -> None:
     report = lake.take()
     assert [(p.symbol, p.reason) for p in report.problems] == [("all 0004", "repeated_next_page")]
     assert lake.api.asked == [1, 2, 3]
+
+
+@pytest.mark.parametrize("refetch", [False, True])
+def test_a_page_that_failed_goes_when_the_answer_has_become_shorter(lake: Lake, *, refetch: bool) -> None:
+    lake.api.broken[4] = lambda: reply(b"", 500)
+    lake.take()
+    lake.api.broken.clear()
+    lake.api.generation, lake.api.pages = 2, 2
+    lake.now += dt.timedelta(days=1)
+    report = lake.take(refetch=refetch)
+    assert report.is_complete
+    assert outcomes(lake) == {1: ("fetched", ""), 2: ("fetched", ""), 3: ("fetched", "past_the_end")}
+    before = tree(lake.folder / "lake")
+    assert lake.take().is_complete
+    assert lake.api.asked == []
+    assert tree(lake.folder / "lake") == before
+
+
+def test_a_page_past_the_end_is_one_of_the_answer_again_when_that_grows(lake: Lake) -> None:
+    lake.take()
+    lake.api.generation, lake.api.pages = 2, 3
+    assert lake.take(refetch=True).is_complete
+    assert [reason for _, reason in outcomes(lake).values()] == [""] * 3 + ["past_the_end"] * 9
+    assert lake.symbols() == [f"T{n:03d}" for n in range(60)]
+    lake.api.generation, lake.api.pages = 3, 5
+    lake.api.broken[5] = lambda: reply(b"", 500)
+    lake.take(refetch=True)
+    assert [reason for _, reason in outcomes(lake).values()] == [""] * 5 + ["past_the_end"] * 7
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ CHECKPOINT_S = 2.0
 # After so many requests in a row without any answer the rest is not asked: each costs minutes of retries.
 BREAKER = 2
 PAGES_MAX = 10_000
+# The reason of a page with data that its answer has no more: nothing is asked of it.
+PAST_THE_END = "past_the_end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +328,7 @@ def _next(
     own, so that the slice shows what it lacks."""
     address = None if feed.follow is None else feed.follow(request, body)
     if address is None:
+        run.end_chain(request)
         return None
     try:
         following, reason = client.page_after(request, address), ""
@@ -403,9 +406,23 @@ class _Run:
         that an earlier run found are planned too."""
         for request in requests:
             self._planned.add(request.name)
-            self._entries.setdefault(request.name, Entry(request, Outcome.DEFERRED, "not_asked"))
+            entry = self._entries.setdefault(request.name, Entry(request, Outcome.DEFERRED, "not_asked"))
+            if entry.reason == PAST_THE_END:  # the answer has grown again
+                self._entries[request.name] = replace(entry, reason="")
             if request.page == 1:
                 self._planned.update(n for n, e in self._entries.items() if e.request.chain == request.chain)
+
+    def end_chain(self, last: Request) -> None:
+        """Of the pages after the last one, which an earlier and longer answer had, those with data stay, and there is
+        nothing to ask of them; the others are no part of the answer any more."""
+        for name, entry in list(self._entries.items()):
+            if entry.request.chain != last.chain or (entry.request.page or 1) <= (last.page or 1):
+                continue
+            if entry.outcome.is_final:
+                self._entries[name] = replace(entry, reason=PAST_THE_END)
+            else:
+                del self._entries[name]
+                self._planned.discard(name)
 
     def skip(self, request: Request, outcome: Outcome, reason: str) -> None:
         entry = self._entries[request.name]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from market_pipeline import layout, manifest
 from market_pipeline.cli.output import out, say
 from market_pipeline.feed import Feed, Instrument, Provider, Request
-from market_pipeline.ingest import ranges
+from market_pipeline.ingest import PAST_THE_END, ranges
 from market_pipeline.partition import Grain, Slice
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.universe import expected
@@ -123,7 +123,7 @@ def _unsettled(
     open_chains = {
         entry.request.chain
         for entry in committed.entries
-        if not manifest.is_settled(entry, feed, closes_at=closes_at, now=now)
+        if entry.reason != PAST_THE_END and not manifest.is_settled(entry, feed, closes_at=closes_at, now=now)
     }
     known = {entry.request.chain for entry in committed.entries}
     return [r for r in requests if r.chain not in known or r.chain in open_chains]
@@ -144,7 +144,7 @@ def _calls(
     newest = manifest.read(pipeline.store, provider.name, feed.dataset, max(present)) if present else None
     pages: dict[str, int] = {}
     for entry in newest.entries if newest else ():
-        pages[entry.request.chain] = pages.get(entry.request.chain, 0) + 1
+        pages[entry.request.chain] = pages.get(entry.request.chain, 0) + (entry.reason != PAST_THE_END)
     return sum(pages.get(request.chain, 1) for requests in asked.values() for request in requests), True
 
 
