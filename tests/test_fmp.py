@@ -273,6 +273,32 @@ def test_what_is_no_json_is_no_row(literal: bytes) -> None:
         SPLIT.parse(body, asked(SPLIT))
 
 
+def deep(member: str, depth: int) -> bytes:
+    """Two dividends, the second one with a member of so many lists in each other."""
+    return changed("dividends", 1, **{member: "@"}).replace(b'"@"', b"[" * depth + b"]" * depth)
+
+
+@pytest.mark.parametrize("member", ["dividend", "more"])
+@pytest.mark.parametrize(
+    ("depth", "expected"), [(62, Verdict(D))] + [(n, Verdict(F, "json_too_deep")) for n in (63, 260, 1000, 1030, 9000)]
+)
+def test_a_body_nested_too_deep_is_no_data(member: str, depth: int, expected: Verdict) -> None:
+    assert verdict(deep(member, depth), DIVIDENDS) == expected
+
+
+@pytest.mark.parametrize("depth", [260, 1000, 9000])
+def test_a_stored_body_nested_too_deep_is_set_aside_whole(tmp_path: Path, depth: int) -> None:
+    found = silver(
+        tmp_path,
+        PROVIDER,
+        DIVIDENDS,
+        WEEK_OF,
+        [(asked(DIVIDENDS), sample("dividends")), (asked(DIVIDENDS, "BAD"), deep("dividend", depth))],
+    )
+    assert [rule for rule, _ in found.rejected] == ["payload_unreadable"]
+    assert (found.report.rows_kept, found.report.payload_failures) == (len(json.loads(sample("dividends"))), 1)
+
+
 WEEK_OF = Slice.at(WEEK.start, grain=Grain.WEEK)
 
 

@@ -164,6 +164,14 @@ def test_a_body_cut_at_any_byte_is_not_data(name: str) -> None:
     assert verdict(body[:-1], SAMPLE_OF[name]) == Verdict(F, "json_cut_short", is_retryable=True)
 
 
+@pytest.mark.parametrize("name", SAMPLE_OF)
+def test_a_body_nested_too_deep_is_no_data(name: str) -> None:
+    """The members of a row are on the third or fourth level."""
+    for depth in (65, 1000, 1100):
+        body = sample(name).rstrip().removesuffix(b"}") + b',"more":' + b"[" * depth + b"]" * depth + b"}"
+        assert verdict(body, SAMPLE_OF[name]) == Verdict(F, "json_too_deep")
+
+
 def test_empty_answers() -> None:
     assert verdict(sample("grouped_daily_holiday")) == Verdict(E, "no_results")
     assert verdict(grouped()) == Verdict(E, "no_results")
@@ -295,7 +303,12 @@ GOOD = {"T": "GOOD", "v": 1.5e3, "vw": 2.5, "o": 2, "c": 3, "h": 4.25, "l": 1, "
         ({"t": True}, "session_date|dtype"),
         ({"t": 1795208400}, "outside_slice"),
         ({"t": 2**64 - 1}, "session_date|nullability"),
-        ({"t": -(2**63)}, "outside_slice"),
+        ({"t": -(2**63)}, "session_date|nullability"),
+        ({"t": 9 * 10**15}, "session_date|nullability"),
+        ({"t": -9 * 10**15}, "session_date|nullability"),
+        ({"t": 1795208400000 * 1000}, "session_date|nullability"),
+        ({"t": 7_258_118_400_000}, "session_date|nullability"),
+        ({"t": 7_258_118_399_999}, "outside_slice"),
     ],
 )
 def test_a_row_of_the_wrong_type_is_named_and_spares_the_others(

@@ -14,21 +14,36 @@ import polars as pl
 
 from market_pipeline.feed import Outcome, Verdict
 
+DEPTH_MAX = 64
 _RETRIED = frozenset({408, 425})
 
 
 def read(body: bytes) -> object:
-    """The parsed body, or the Verdict on one that is no JSON: nothing, HTML, plain text, something cut."""
+    """The parsed body, or the Verdict on one that is no JSON (nothing, HTML, plain text, something cut) or is nested
+    deeper than `DEPTH_MAX`, which no data is and which other readers of JSON die of."""
     text = body.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not text:
         return Verdict(Outcome.FAILED, "empty_body", is_retryable=True)
     if text.startswith(b"<"):
         return Verdict(Outcome.FAILED, "html", is_retryable=True)
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if "depth limit" in str(error):
+            return Verdict(Outcome.FAILED, "json_too_deep")
         is_cut = text.startswith((b"{", b"["))
         return Verdict(Outcome.FAILED, "json_cut_short" if is_cut else "not_json", is_retryable=is_cut)
+    return Verdict(Outcome.FAILED, "json_too_deep") if _is_deep(found) else found
+
+
+def _is_deep(found: object) -> bool:
+    level = [found]
+    for _ in range(DEPTH_MAX):
+        inner = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list))
+        level = [value for values in inner for value in values if type(value) in (dict, list)]
+        if not level:
+            return False
+    return True
 
 
 def of_message(text: str, known: Iterable[tuple[str, Verdict]]) -> Verdict | None:

@@ -41,6 +41,15 @@ QUARANTINE: dict[str, pl.DataType] = {
 UNREADABLE = "payload_unreadable"
 CONFLICTING = "conflicting_duplicate"
 OUTSIDE = "outside_slice"
+# What parsers, ours and others, raise at bytes that are no answer: too deep ones and too large numbers too.
+_UNREADABLE_ERRORS = (
+    PayloadChanged,
+    pl.exceptions.PolarsError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+)
 # More columns of a frame on its way: its date, whether nobody asked for it, the symbol of its request.
 _DATE, _STRAY, _SYMBOL = "__date", "__stray", "__symbol"
 # So many slices of few rows are judged together: a contract costs 10 ms, however few the rows.
@@ -172,7 +181,7 @@ class _SliceRows:
         self.payloads.append((request, payload, is_repeat))
         try:
             rows, strays = self._rows(request, payload)
-        except (PayloadChanged, pl.exceptions.PolarsError, ValueError) as error:
+        except _UNREADABLE_ERRORS as error:
             self._failures += 1
             self._rows_in += 1
             self._reject({(number, 0): [UNREADABLE]}, {(number, 0): type(error).__name__})

@@ -49,6 +49,8 @@ _BARS = {
     "vwap_usd": ("vw", _REAL),
     "transaction_count": ("n", _WHOLE),
 }
+# Polars panics on instants that no calendar has.
+_YEAR_1900_MS, _YEAR_2200_MS = -2_208_988_800_000, 7_258_118_400_000
 _BAR_MEMBERS = frozenset({"T", "o", "h", "l", "c", "v", "t"})
 
 _TICKERS = {
@@ -200,10 +202,14 @@ def _numbers(values: Sequence[object], types: frozenset[type]) -> pl.Series:
 
 
 def _session_dates(times: Sequence[object]) -> pl.Series:
-    """The New York date of instants in milliseconds, here the session's end; text if any is no instant."""
-    instants = pl.Series([time if type(time) is int else None for time in times], dtype=pl.Float64)
+    """The New York date of instants in milliseconds, here the session's end; null for one of no century of ours, text
+    if any is no instant."""
+    instants = pl.Series(
+        [time if type(time) is int and _YEAR_1900_MS <= time < _YEAR_2200_MS else None for time in times],
+        dtype=pl.Int64,
+    )
     dates = (
-        pl.from_epoch(instants.cast(pl.Int64, strict=False), time_unit="ms")
+        pl.from_epoch(instants, time_unit="ms")
         .dt.replace_time_zone("UTC")
         .dt.convert_time_zone("America/New_York")
         .dt.date()
