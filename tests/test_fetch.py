@@ -346,6 +346,24 @@ def test_a_senseless_retry_after_does_no_harm(tmp_path: Path, machine: Time, hea
     assert all(0 <= wait <= 900 for wait in machine.sleeps)
 
 
+@pytest.mark.parametrize("seconds", [31 * 86_400.0, 1.79e9, 1e12, 1e16, float("inf")])
+def test_a_senseless_wait_in_a_body_is_no_longer_than_one_in_a_header(
+    tmp_path: Path, machine: Time, seconds: float
+) -> None:
+    wait = Verdict(Outcome.FAILED, "rate_limited", is_retryable=True, retry_after_s=seconds)
+    told = replace(WEEKLY, classify=lambda *_: wait)
+    answer = ask(tmp_path, lambda _: reply(b"", 429, retry_after="1"), feed=told)
+    assert answer.verdict == Verdict(Outcome.DEFERRED, "http_429_retry_later")
+    assert answer.resumes_at == NOW + dt.timedelta(days=30)
+    assert answer == ask(tmp_path, lambda _: reply(b"", 429, retry_after="9" * 20))
+
+
+def test_a_negative_wait_in_a_body_is_none(tmp_path: Path, machine: Time) -> None:
+    wait = Verdict(Outcome.FAILED, "rate_limited", is_retryable=True, retry_after_s=-1e16)
+    assert ask(tmp_path, lambda _: reply(b"", 429), feed=replace(WEEKLY, classify=lambda *_: wait)).calls == 5
+    assert set(machine.sleeps) == {0.0}
+
+
 @given(st.text(st.characters(max_codepoint=255), max_size=40) | st.from_regex(r"\A\w{3}, \d+ \w{3} \d+ \d+:\d+:\d+ .*"))
 def test_any_retry_after_gives_seconds_or_nothing(text: str) -> None:
     found = fetch._retry_after(text, now=NOW)

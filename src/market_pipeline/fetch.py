@@ -287,6 +287,8 @@ def _is_winding(path: str) -> bool:
 
 
 def _of_status(status: int, retry_after: float | None, *, now: dt.datetime) -> tuple[Verdict, dt.datetime | None]:
+    if retry_after is not None:
+        retry_after = _within_reach(retry_after)
     resumes_at = None if retry_after is None else now + dt.timedelta(seconds=retry_after)
     if retry_after is not None and retry_after > RETRY_AFTER_MAX_S:
         return Verdict(Outcome.DEFERRED, f"http_{status}_retry_later"), resumes_at
@@ -299,10 +301,15 @@ def _retry_after(text: str | None, *, now: dt.datetime) -> float | None:
         return None
     try:
         if text.strip().isdigit():
-            return min(float(text), RETRY_AFTER_FAR_S)
-        return min(max(0.0, (parsedate_to_datetime(text) - now).total_seconds()), RETRY_AFTER_FAR_S)
+            return _within_reach(float(text))
+        return _within_reach((parsedate_to_datetime(text) - now).total_seconds())
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
+
+
+def _within_reach(seconds: float) -> float:
+    """A wait that somebody asks for, in a header or a body, as far ahead as we believe it."""
+    return min(max(0.0, seconds), RETRY_AFTER_FAR_S)
 
 
 def _read(response: httpx2.Response, *, limit: int) -> bytes:
