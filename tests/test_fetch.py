@@ -392,6 +392,13 @@ def test_the_budget_ends_the_tries(tmp_path: Path, machine: Time) -> None:
         ask(tmp_path, lambda _: pytest.fail("a call that was not affordable was sent"), pace=pace)
 
 
+@pytest.mark.parametrize(("limit", "calls"), [(1, 1), (3, 3), (5, 5), (9, 5), (None, 5)])
+def test_an_allowance_ends_the_tries(tmp_path: Path, machine: Time, limit: int | None, calls: int) -> None:
+    with client(tmp_path, answer=lambda _: reply(b"", 500)) as made:
+        answer = made.fetch(WEEKLY, IBM, max_calls=limit)
+    assert (answer.verdict.reason, answer.calls, booked(tmp_path)) == ("http_500", calls, calls)
+
+
 def test_the_daily_message_closes_the_window(tmp_path: Path, machine: Time) -> None:
     spent = json.dumps({"Information": "Our standard API rate limit is 25 requests per day."}).encode()
     pace = Pace(calls_per_day=25, interval_s=0.0)

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx2
 import polars as pl
 import pytest
+import stamina
 
 from market_pipeline import layout, manifest
 from market_pipeline.errors import PayloadChanged
@@ -334,6 +335,15 @@ def test_a_call_limit_puts_the_rest_off(lake: Lake) -> None:
     assert [p.reason for p in report.problems] == ["call_limit"]
     assert lake.take().is_complete
     assert lake.api.asked == list(range(6, 13))
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7])
+def test_a_call_limit_counts_every_try(lake: Lake, limit: int) -> None:
+    lake.api.broken[3] = lambda: reply(b"", 500)
+    with stamina.set_testing(True, attempts=5):
+        report = lake.take(brake=Brake(max_calls=limit))
+    assert lake.api.asked == [1, 2, 3, 3, 3, 3, 3][:limit]
+    assert (report.calls_used, report.is_complete) == (limit, False)
 
 
 def test_other_bytes_on_a_refetch_are_further_payloads_under_the_same_names(lake: Lake) -> None:

@@ -146,8 +146,9 @@ class Client:
         """What is left of the key's window."""
         return self._ledger.budget(self.provider.name, key_id(self._key), self._pace, now=self._now())
 
-    def fetch(self, feed: Feed, request: Request) -> Answer:
-        """Ask until the answer is final or the tries are used up. Raises QuotaExhausted before an unaffordable try."""
+    def fetch(self, feed: Feed, request: Request, *, max_calls: int | None = None) -> Answer:
+        """Ask until the answer is final, the tries are used up or `max_calls` have been made, one in any case. Raises
+        QuotaExhausted before an unaffordable try."""
         calls = tries = 0
         last: Answer | None = None
 
@@ -170,7 +171,8 @@ class Client:
                     else:
                         calls += 1
                     last = replace(answer, calls=calls)
-                    self._raise_if_worth_a_retry(last, request)
+                    if max_calls is None or calls < max_calls:
+                        self._raise_if_worth_a_retry(last, request)
         except (RateLimited, Unreachable):
             pass
         except QuotaExhausted:

@@ -95,12 +95,13 @@ class Brake:
 
     def ask(self, client: Client, feed: Feed, request: Request) -> Answer | None:
         """The answer to a request, None when it is not asked; then `stop` says why."""
-        if self.max_calls is not None and self._calls >= self.max_calls and self.stop is None:
+        left = None if self.max_calls is None else self.max_calls - self._calls
+        if left is not None and left <= 0 and self.stop is None:
             self.stop = (Outcome.DEFERRED, "call_limit")
         if self.stop is not None:
             return None
         try:
-            answer = client.fetch(feed, request)
+            answer = client.fetch(feed, request, max_calls=left)
         except QuotaExhausted as error:
             self.resumes_at, self.stop = error.resets_at, (Outcome.DEFERRED, "call_budget_spent")
             return None
