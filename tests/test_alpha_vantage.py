@@ -150,6 +150,8 @@ WEEKLY_BODIES: dict[str, tuple[bytes, Outcome, str]] = {
     "list": (b"[]", F, "not_an_object"),
     "cut json": (b'{"Information": "Burst pat', F, "json_cut_short"),
     "json and more": (b'{"Information": "Burst pattern"} x', F, "json_cut_short"),
+    "message behind a byte order mark": (b'\xef\xbb\xbf{"Information": "Burst pattern"}', F, "rate_limited_burst"),
+    "deep json": (b"[" * 65 + b"]" * 65, F, "json_too_deep"),
     "broken letters in json": (b'{"Information": "\xff"}', F, "json_cut_short"),
 }
 SYMBOL, NAME = '"Symbol": "IBM"', '"Name": "Sample Works"'
@@ -157,6 +159,8 @@ OVERVIEW_BODIES: dict[str, tuple[bytes, Outcome, str]] = {
     "small": (f"{{{SYMBOL}, {NAME}}}".encode(), D, ""),
     "empty": (b"{}", E, "no_fundamentals"),
     "empty with spaces": (b" {\n}\r\n", E, "no_fundamentals"),
+    "behind a byte order mark": (f"\ufeff{{{SYMBOL}, {NAME}}}".encode(), D, ""),
+    "deep": (b'{"Symbol": "IBM", "Name": "x", "more": ' + b"[" * 64 + b"]" * 64 + b"}", F, "json_too_deep"),
     "another symbol": (b'{"Symbol": "AAPL", "Name": "x"}', F, "other_symbol"),
     "no symbol": (f"{{{NAME}}}".encode(), F, "unknown_shape"),
     "no name": (f"{{{SYMBOL}}}".encode(), F, "unknown_shape"),
@@ -179,7 +183,9 @@ def test_weekly_bodies(name: str) -> None:
     verdict = weekly(body)
     assert (verdict.outcome, verdict.reason) == (outcome, reason)
     assert not verdict.is_key
-    assert verdict.is_retryable == (reason in ("csv_cut_short", "json_cut_short", "html", "empty_body"))
+    assert verdict.is_retryable == (
+        reason in ("csv_cut_short", "json_cut_short", "html", "empty_body", "rate_limited_burst")
+    )
 
 
 @pytest.mark.parametrize("name", WEEKLY_BODIES)
@@ -206,6 +212,11 @@ def test_another_status_is_never_data(status: int) -> None:
     assert weekly(weeks(3), status=status) == Verdict(Outcome.FAILED, f"http_{status}")
     assert daily((SAMPLES / "daily_adjusted.csv").read_bytes(), status=status) == Verdict(F, f"http_{status}")
     assert overview(b"{}", status=status) == Verdict(Outcome.FAILED, f"http_{status}")
+
+
+def test_a_byte_order_mark_changes_no_overview() -> None:
+    body = json.dumps({"Symbol": "IBM", "Name": "Sample Works", "Beta": "0.7"}).encode()
+    assert OVERVIEW.parse(b"\xef\xbb\xbf" + body, asked(OVERVIEW)).equals(OVERVIEW.parse(body, asked(OVERVIEW)))
 
 
 def test_an_overview_cut_at_any_byte_is_not_data() -> None:

@@ -161,6 +161,15 @@ def test_a_body_cut_at_any_byte_is_not_data(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLE_OF)
+def test_a_byte_order_mark_changes_nothing(name: str) -> None:
+    feed, body = SAMPLE_OF[name], sample(name)
+    marked = b"\xef\xbb\xbf" + body
+    assert verdict(marked, feed) == verdict(body, feed) == Verdict(D)
+    assert feed.parse(marked, asked(feed)).equals(feed.parse(body, asked(feed)))
+    assert verdict(b"\xef\xbb\xbf[]", feed) == Verdict(E, "no_data")
+
+
+@pytest.mark.parametrize("name", SAMPLE_OF)
 def test_rows_of_another_symbol_are_an_error(name: str) -> None:
     assert verdict(sample(name), SAMPLE_OF[name], symbol="OTHR") == Verdict(F, "other_symbol")
     assert verdict(changed(name, symbol="OTHR"), SAMPLE_OF[name]) == Verdict(F, "other_symbol")

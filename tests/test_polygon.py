@@ -165,6 +165,16 @@ def test_a_body_cut_at_any_byte_is_not_data(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLE_OF)
+def test_a_byte_order_mark_changes_nothing(name: str) -> None:
+    feed, body = SAMPLE_OF[name], sample(name)
+    marked = b"\xef\xbb\xbf" + body
+    assert verdict(marked, feed) == verdict(body, feed) == Verdict(D)
+    assert feed.parse(marked, asked(feed)).equals(feed.parse(body, asked(feed)))
+    if feed.follow is not None:
+        assert feed.follow(asked(feed), marked) == feed.follow(asked(feed), body)
+
+
+@pytest.mark.parametrize("name", SAMPLE_OF)
 def test_a_body_nested_too_deep_is_no_data(name: str) -> None:
     """The members of a row are on the third or fourth level."""
     for depth in (65, 1000, 1100):

@@ -15,19 +15,20 @@ import polars as pl
 from market_pipeline.feed import Outcome, Verdict
 
 DEPTH_MAX = 64
+_BOM = b"\xef\xbb\xbf"
 _RETRIED = frozenset({408, 425})
 
 
 def read(body: bytes) -> object:
     """The parsed body, or the Verdict on one that is no JSON (nothing, HTML, plain text, something cut) or is nested
     deeper than `DEPTH_MAX`, which no data is and which other readers of JSON die of."""
-    text = body.lstrip(b"\xef\xbb\xbf \t\r\n")
+    text = body.removeprefix(_BOM).lstrip(b" \t\r\n")
     if not text:
         return Verdict(Outcome.FAILED, "empty_body", is_retryable=True)
     if text.startswith(b"<"):
         return Verdict(Outcome.FAILED, "html", is_retryable=True)
     try:
-        found = orjson.loads(body)
+        found = load(body)
     except orjson.JSONDecodeError as error:
         if "depth limit" in str(error):
             return Verdict(Outcome.FAILED, "json_too_deep")
@@ -71,12 +72,20 @@ def are_rows(found: object, members: frozenset[str]) -> bool:
     return members <= set().union(*found)
 
 
+def load(body: bytes) -> Any:
+    """The parsed body. A byte order mark before it is ignored, which RFC 8259 section 8.1 allows and parsers refuse.
+
+    Raises ValueError for what is no JSON.
+    """
+    return orjson.loads(body.removeprefix(_BOM))
+
+
 def load_literally(body: bytes) -> Any:
     """The parsed body with every number as the text that was sent: a decimal that passes a float may come out longer.
 
     Raises ValueError for what is no JSON.
     """
-    return json.loads(body, parse_float=str, parse_int=str, parse_constant=_refuse)
+    return json.loads(body.removeprefix(_BOM), parse_float=str, parse_int=str, parse_constant=_refuse)
 
 
 def _refuse(word: str) -> NoReturn:

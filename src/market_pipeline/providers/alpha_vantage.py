@@ -8,11 +8,12 @@ message advertises the premium plans.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-import orjson
 import polars as pl
 
+from market_pipeline import json_answers as answers
 from market_pipeline.errors import PayloadChanged
 from market_pipeline.feed import Auth, Feed, Instrument, Outcome, Pace, Provider, Request, Verdict, per_instrument
 from market_pipeline.partition import Grain
@@ -143,11 +144,10 @@ def _classify_series(columns: Mapping[str, str]) -> Callable[[Request, int, str,
         del request, content_type  # the symbol is not in the body, and the content type of errors lies
         if (verdict := _classify_transport(status, body)) is not None:
             return verdict
-        if body.lstrip().startswith((b"{", b"[")):
-            try:
-                parsed = orjson.loads(body)
-            except orjson.JSONDecodeError:
-                return Verdict(Outcome.FAILED, "json_cut_short", is_retryable=True)
+        parsed = answers.read(body)
+        if isinstance(parsed, Verdict) and parsed.reason != "not_json":
+            return parsed
+        if isinstance(parsed, dict | list):
             return _classify_object(parsed) or Verdict(Outcome.FAILED, "json_where_csv_was_asked")
         header, newline, rows = body.partition(b"\n")
         if not newline and expected.encode().startswith(header.rstrip(b"\r")):
@@ -189,15 +189,14 @@ def classify_overview(request: Request, status: int, content_type: str, body: by
     del content_type  # JSON is sent under several
     if (verdict := _classify_transport(status, body)) is not None:
         return verdict
-    try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return Verdict(Outcome.FAILED, "json_cut_short", is_retryable=True)
+    parsed = answers.read(body)
+    if isinstance(parsed, Verdict):
+        return replace(parsed, reason="json_cut_short", is_retryable=True) if parsed.reason == "not_json" else parsed
     if (verdict := _classify_object(parsed)) is not None:
         return verdict
     if not parsed:
         return Verdict(Outcome.EMPTY, "no_fundamentals")
-    if "Symbol" not in parsed or "Name" not in parsed:
+    if not isinstance(parsed, dict) or not {"Symbol", "Name"} <= parsed.keys():
         return Verdict(Outcome.FAILED, "unknown_shape")
     if parsed["Symbol"] != request.symbol:
         return Verdict(Outcome.FAILED, "other_symbol")
@@ -206,7 +205,7 @@ def classify_overview(request: Request, status: int, content_type: str, body: by
 
 def parse_overview(body: bytes, request: Request) -> pl.DataFrame:
     """One row of text; absent members and the provider's spellings of `missing` are null."""
-    parsed = orjson.loads(body)
+    parsed = answers.load(body)
     if not isinstance(parsed, dict) or "Symbol" not in parsed:
         raise PayloadChanged(
             f"The overview of {request.name} is no company", provider=NAME, request=request.name, path="$.Symbol"

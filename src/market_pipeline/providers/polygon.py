@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-import orjson
 import polars as pl
 
 from market_pipeline import json_answers as answers
@@ -175,7 +174,7 @@ def classify_ticker_events(request: Request, status: int, content_type: str, bod
 def follow(request: Request, body: bytes) -> str | None:
     """Address of the next page; it carries no key."""
     del request
-    address = orjson.loads(body).get("next_url")
+    address = answers.load(body).get("next_url")
     return address if isinstance(address, str) else None
 
 
@@ -221,7 +220,7 @@ def _session_dates(times: Sequence[object]) -> pl.Series:
 
 def parse_grouped_daily(body: bytes, request: Request) -> pl.DataFrame:
     """One row per ticker, unsorted, column by column: eleven thousand rows are too many to look at one by one."""
-    rows = _rows(orjson.loads(body), request, _BAR_MEMBERS)
+    rows = _rows(answers.load(body), request, _BAR_MEMBERS)
     tickers = [row.get("T") for row in rows]
     return pl.DataFrame(
         {
@@ -236,7 +235,7 @@ def parse_grouped_daily(body: bytes, request: Request) -> pl.DataFrame:
 
 def parse_tickers(body: bytes, request: Request) -> pl.DataFrame:
     """One page of the roster, as text but for `last_updated_at`, which keeps its nanoseconds."""
-    frame = answers.text_frame(_rows(orjson.loads(body), request, _TICKER_MEMBERS), _TICKERS)
+    frame = answers.text_frame(_rows(answers.load(body), request, _TICKER_MEMBERS), _TICKERS)
     return frame.with_columns(
         # Midnight in UTC or in New York: either way the first ten characters are the day.
         pl.col("delisted_date").str.replace(r"^(\d{4}-\d\d-\d\d)T.*Z$", "$1"),
@@ -276,7 +275,7 @@ def parse_splits(body: bytes, request: Request) -> pl.DataFrame:
 
 def parse_ticker_events(body: bytes, request: Request) -> pl.DataFrame:
     """Changes of the ticker, the first listing included. An event of a type that is not known is a broken row."""
-    events = _rows(_object(orjson.loads(body)).get("results"), request, _EVENT_MEMBERS, member="events")
+    events = _rows(_object(answers.load(body)).get("results"), request, _EVENT_MEMBERS, member="events")
     changes = [{**event, "ticker": _object(event.get("ticker_change")).get("ticker")} for event in events]
     frame = answers.text_frame(changes, _EVENTS)
     return answers.number_repeats(frame.with_columns(kind="action_type"), "kind", within=["effective_date"])
