@@ -82,7 +82,17 @@ ranked_announcements as (
                 announcements.effective_date,
                 announcements.kind
             order by announcements.known_at desc, announcements.symbol desc
-        ) as backward_number
+        ) as backward_number,
+        -- An action that moves keeps its id, also into another slice, and the slice that it left goes on holding it. Of
+        -- two days in one answer the later counts; rows of one answer and day are told apart by the rest of their key.
+        case
+            when nullif(announcements.action_id, '') is null then 1
+            else
+                rank() over (
+                    partition by announcements.provider, announcements.dataset, announcements.action_id
+                    order by announcements.known_at desc, announcements.effective_date desc
+                )
+        end as word_rank
     from announcements
     left join feeds
         on
@@ -110,7 +120,10 @@ told_actions as (
         frequency_per_year,
         known_at as known_from
     from ranked_announcements
-    where backward_number = 1 and (snapshot_rank = 1 or not coalesce(is_snapshot, false))
+    where
+        backward_number = 1
+        and word_rank = 1
+        and (snapshot_rank = 1 or not coalesce(is_snapshot, false))
     union all
     select
         provider,
