@@ -11,10 +11,12 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import gzip
+import hashlib
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,14 @@ LATE = dt.date(2026, 10, 30)
 LATE_AT = dt.datetime(2026, 10, 31, 12, tzinfo=UTC)
 GAP = dt.date(2026, 10, 22)
 REFUSED = dt.date(2026, 10, 29)
-MARKET = ("CENT", "VOTE", "PENY", "CORR", "HOLE")
+# MOVE's reverse split and its dividend are announced, then put off.
+ANNOUNCED_AT, MOVED_AT = dt.datetime(2026, 10, 15, 23, tzinfo=UTC), dt.datetime(2026, 10, 19, 23, tzinfo=UTC)
+FIRST_SPLIT_DATE, MOVED_SPLIT_DATE = dt.date(2026, 10, 20), dt.date(2026, 10, 27)
+FIRST_EX_DATE, MOVED_EX_DATE = dt.date(2026, 10, 28), dt.date(2026, 11, 4)
+MARKET = ("CENT", "VOTE", "PENY", "CORR", "HOLE", "MOVE")
+SPLITS = {"CENT": (SPLIT_DATE, 2.0), "MOVE": (MOVED_SPLIT_DATE, 0.5)}
+# A listing of the roster that the user's own file took over with the id it has there: the hash of its FIGI.
+OWN, OWN_FIGI = "OWND", "BBG000OWND01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +115,19 @@ def real_bars() -> dict[str, list[Bar]]:
 
 
 def instrument_id(symbol: str) -> str:
-    """A readable id, since nothing here depends on its being a hash."""
+    """A readable id, since nothing here depends on its being a hash; that of the listing taken over is the roster's."""
+    if symbol == OWN:
+        return hashlib.md5(f"figi|{OWN_FIGI}".encode(), usedforsecurity=False).hexdigest()[:16]
     return symbol.lower()
 
 
 def base_close(symbol: str, session: dt.date) -> float:
-    """What really was traded at the close: a slow, exact walk. CENT splits 2 for 1."""
+    """What really was traded at the close: a slow, exact walk. CENT splits 2 for 1, MOVE 1 for 2."""
     number = sessions(FIRST, LAST).index(session)
     if symbol == "PENY":
         return 2.0 + 0.01 * (number % 3)
-    return (100.0 + 0.5 * number) / (2 if symbol == "CENT" and session >= SPLIT_DATE else 1)
+    split_date, ratio = SPLITS.get(symbol, (LAST, 1.0))
+    return (100.0 + 0.5 * number) / (ratio if session >= split_date else 1)
 
 
 def fictional_rows() -> Iterator[dict[str, Any]]:
@@ -145,6 +157,7 @@ def fictional_rows() -> Iterator[dict[str, Any]]:
                     # Split-adjusted rows are asked for once more at the end, when the split is known.
                     adjusted = {**about, "dataset": "eod_split_adjusted", "basis": "split_adjusted"}
                     yield _bar(**adjusted, close=round(close * scale, 2), known_at=fetched_at(LAST))
+            split_date, ratio = SPLITS.get(symbol, (LAST, 1.0))
             yield _bar(
                 provider=VANTAGE,
                 symbol=symbol,
@@ -153,9 +166,39 @@ def fictional_rows() -> Iterator[dict[str, Any]]:
                 volume=990_000.0,
                 known_at=fetched_at(LAST),
                 slice_start=LAST,
-                adjusted=(close + 0.01) / (2 if symbol == "CENT" and session < SPLIT_DATE else 1),
-                split=2.0 if symbol == "CENT" and session == SPLIT_DATE else 1.0,
+                adjusted=(close + 0.01) / (ratio if session < split_date else 1),
+                split=ratio if session == split_date else 1.0,
             )
+
+
+def action_rows() -> Iterator[dict[str, Any]]:
+    """Silver rows of what polygon tells of MOVE: the split moves within its month, the dividend into the next one. The
+    dates that they left stay in silver, since it keeps every version."""
+    split = {"action_type": "split", "kind": "split", "split_from": 2.0, "split_to": 1.0, "action_id": "S1"}
+    dividend = {"action_type": "dividend", "kind": "CD", "cash_amount": Decimal("1.68"), "action_id": "E1"}
+    for dataset, action, day, known_at in (
+        ("splits", split, FIRST_SPLIT_DATE, ANNOUNCED_AT),
+        ("splits", split, MOVED_SPLIT_DATE, MOVED_AT),
+        ("dividends", dividend, FIRST_EX_DATE, ANNOUNCED_AT),
+        ("dividends", dividend, MOVED_EX_DATE, MOVED_AT),
+    ):
+        yield {**_about(POLYGON, dataset, "MOVE", day.replace(day=1), known_at), **action, "effective_date": day}
+
+
+def ticker_rows() -> Iterator[dict[str, Any]]:
+    """Silver rows of the roster: the one listing that the user's own file took over."""
+    yield {
+        **_about(POLYGON, "tickers", OWN, dt.date(2026, 10, 26), fetched_at(LAST)),
+        "identity": OWN_FIGI,
+        "listing": "active",
+        "is_active": True,
+        "name": "Owned Inc",
+        "market": "stocks",
+        "primary_exchange": "XNAS",
+        "ticker_type": "CS",
+        "currency": "USD",
+        "composite_figi": OWN_FIGI,
+    }
 
 
 def real_rows() -> Iterator[dict[str, Any]]:
@@ -226,7 +269,9 @@ def write(lake: Path) -> None:
             empty = contracts.contract(feed.contract).create_empty()
             _put(lake / layout.silver_empty(feed.contract, provider.name, feed.dataset), empty)
     _put(lake / layout.quarantine_empty(), pl.DataFrame(schema=QUARANTINE))
-    _write_bars(lake, [*real_rows(), *fictional_rows()])
+    _write_rows(lake, "bars_daily", [*real_rows(), *fictional_rows()])
+    _write_rows(lake, "corporate_actions", action_rows())
+    _write_rows(lake, "tickers", ticker_rows())
     universe = Universe(
         instruments=tuple(_instrument(symbol, listed) for symbol, listed in _listings().items()),
         followed=frozenset(map(instrument_id, MARKET)),
@@ -237,19 +282,19 @@ def write(lake: Path) -> None:
     reference.write(store, {**tables, "outcomes": _outcomes()})
 
 
-def _write_bars(lake: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    schema = contracts.contract("bars_daily")
+def _write_rows(lake: Path, contract: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    schema = contracts.contract(contract)
     empty = schema.create_empty()
     filled = [{column: row.get(column) for column in empty.columns} for row in rows]
     frame = pl.DataFrame(filled, schema=empty.schema)
     parts = frame.partition_by("provider", "dataset", "slice_start_date", as_dict=True)
     for (provider, dataset, start), part in parts.items():
-        key = layout.silver_part("bars_daily", str(provider), str(dataset), f"{start}")
+        key = layout.silver_part(contract, str(provider), str(dataset), f"{start}")
         _put(lake / key, schema.validate(part))
 
 
 def _listings() -> dict[str, dt.date]:
-    return {**REAL, **dict.fromkeys(MARKET, dt.date(2020, 1, 2))}
+    return {**REAL, **dict.fromkeys((*MARKET, OWN), dt.date(2020, 1, 2))}
 
 
 def _instrument(symbol: str, listed: dt.date) -> Instrument:

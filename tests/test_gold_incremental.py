@@ -69,7 +69,7 @@ class Lake:
         for session in SESSIONS[:-3]:
             self.market(session)
             self.range(session)
-        self.split("BBB", SESSIONS[150], 1, 2)
+        self.split("BBB", SESSIONS[150], 1, 2, action_id="S1")
         self.dividend("AAA", SESSIONS[200], "0.35")
 
     def put(self, key: str, frame: pl.DataFrame) -> None:
@@ -125,9 +125,10 @@ class Lake:
             "volume_shares": 1000.0 + session.day,
         }
 
-    def split(self, symbol: str, day: dt.date, old: float, new: float) -> None:
-        """A split that Polygon tells of."""
-        self._act(symbol, day, action_type="split", kind="split", split_from=old, split_to=new)
+    def split(self, symbol: str, day: dt.date, old: float, new: float, *, action_id: str | None = None) -> None:
+        """A split that Polygon tells of on its day; one with the id of an earlier one is that one, moved."""
+        about = {"action_type": "split", "kind": "split", "action_id": action_id}
+        self._act(symbol, day, **about, split_from=old, split_to=new)
 
     def dividend(self, symbol: str, day: dt.date, amount: str) -> None:
         """A dividend that Polygon tells of."""
@@ -213,10 +214,12 @@ def differences(ours: list[tuple[Any, ...]], theirs: list[tuple[Any, ...]]) -> I
 
 
 def late_and_gone(lake: Lake) -> None:
-    """A slice that comes late, one that is gone, a late split, and a provider whose word starts to count."""
+    """A slice that comes late, one that is gone, a late split, one that moved into another month, and a provider whose
+    word starts to count."""
     lake.market(SESSIONS[-2])
     Path(lake.store.url(layout.silver_part("bars_daily", "fmp", "eod_raw", f"{SESSIONS[50]}"))).unlink()
     lake.split("CCC", SESSIONS[100], 1, 4)
+    lake.split("BBB", SESSIONS[260], 1, 2, action_id="S1")
     lake.range(SESSIONS[-1])
 
 
@@ -244,7 +247,9 @@ def test_continued_builds_equal_builds_from_nothing(tmp_path: Path) -> None:
     assert (first.is_new, first.continued) == (True, None)
     assert not continued.build().is_new
     counts = [first.tables["fact_daily_price"]]
+    factors = "(select session_date, split_factor, bar_number from fact_daily_price where symbol = 'BBB')"
     for step in STEPS:
+        assert [row[1] for row in continued.rows(factors)][:262] == [1.0] * 150 + [2.0] * 112
         step(lake)
         report = continued.build()
         assert report.continued is not None, "the build did not continue the last one"
@@ -256,6 +261,8 @@ def test_continued_builds_equal_builds_from_nothing(tmp_path: Path) -> None:
         for table in TABLES:
             found = list(differences(continued.rows(table), anew.rows(table)))
             assert not found, f"{step.__name__}, {table}: {len(found)} differences, such as {found[:3]}"
+    # The split that moved counts on its new day only, also where the prices had been built with the old one.
+    assert [row[1] for row in continued.rows(factors)][:262] == [1.0] * 260 + [2.0] * 2
     sessions = len(SESSIONS) - 3
     # Five symbols; then a session of five, a row less, and a session of five and one of FMP's three.
     assert counts == [5 * sessions, 5 * sessions + 5, 5 * sessions + 4, 5 * sessions + 4 + 5 + 3]

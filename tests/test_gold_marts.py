@@ -346,6 +346,34 @@ def test_vendors_adjusted_closes_are_checked_against_our_factors(build: Build) -
     assert unequal == [day for day in lake.sessions(lake.FIRST, lake.LAST) if day < lake.SPLIT_DATE]
 
 
+def test_a_moved_action_counts_once_and_on_its_new_day(build: Build) -> None:
+    """MOVE: a reverse split that was put off by a week, within its month, and a dividend that went into the next."""
+    rows = build.rows("select * from fact_corporate_action where symbol = 'MOVE' order by effective_date")
+    found = [(row["action_type"], row["effective_date"], row["provider"], row["known_from"]) for row in rows]
+    assert found == [
+        ("split", dt.date(2026, 10, 27), lake.POLYGON, lake.MOVED_AT),
+        ("dividend", dt.date(2026, 11, 4), lake.POLYGON, lake.MOVED_AT),
+    ]
+    assert (rows[0]["split_ratio"], rows[0]["provider_count"], rows[0]["agreeing_provider_count"]) == (0.5, 2, 2)
+    prices = build.rows("select * from fact_daily_price where symbol = 'MOVE' order by session_date")
+    # Eleven sessions from 12 to 26 October, four from 27 to 30 October.
+    assert [row["split_factor"] for row in prices] == [1.0] * 11 + [0.5] * 4
+    assert [row["total_factor"] for row in prices] == [1.0] * 11 + [0.5] * 4
+    assert all(0.004 < row["total_return_ratio"] < 0.006 for row in prices[1:])  # half a dollar on a hundred
+
+
+def test_a_listing_in_the_users_own_file_is_one_instrument(build: Build) -> None:
+    """`symbols add` writes a listing of the roster into the file under the id that it has there."""
+    listing = build.one("select * from int_listing where symbol = ?", lake.OWN)
+    assert (listing["instrument_id"], listing["is_in_universe"]) == (lake.instrument_id(lake.OWN), True)
+    rows = build.rows(
+        "select * from dim_instrument where instrument_id = ? or symbol = ?", listing["instrument_id"], lake.OWN
+    )
+    assert [
+        (row["instrument_id"], row["symbol"], row["name"], row["identity_source"], row["is_current"]) for row in rows
+    ] == [(lake.instrument_id(lake.OWN), lake.OWN, "Owned Inc", "universe", True)]
+
+
 def test_a_corrected_session_keeps_both_values(build: Build) -> None:
     row = build.one(
         "select * from mart_restatement where symbol = 'CORR' and session_date = ? and measure = 'close'",
