@@ -66,6 +66,10 @@ def environment(home: Path, url: str, *, profile: str, **more: str) -> dict[str,
         "ALPHA_VANTAGE_BASE_URL": f"{url}/alpha_vantage",
         "ALPHA_VANTAGE_API_KEY": KEY,
         "ALPHA_VANTAGE_PLAN": "premium-1200",
+        "FMP_BASE_URL": f"{url}/fmp",
+        "FMP_API_KEY": KEY,
+        "POLYGON_BASE_URL": f"{url}/polygon",
+        "POLYGON_API_KEY": KEY,
         **more,
     }
 
@@ -77,7 +81,7 @@ def command(variables: dict[str, str], *arguments: str) -> subprocess.CompletedP
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=300,
         check=False,
     )
 
