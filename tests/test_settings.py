@@ -247,3 +247,10 @@ def test_a_child_process_gets_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert SECRET not in child.values()
     assert child["MARKET_PIPELINE_PROFILE"] == "demo"
     assert "PATH" in child
+
+
+@pytest.mark.parametrize("key", ["“ABCDEFGH”", "ABC\u00a0DEF", "ABC\tDEF"])
+def test_a_key_with_a_character_that_no_key_has_names_its_setting(key: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"{KEY} holds a character") as caught:
+        given(**{KEY: key}).key(PROVIDER)
+    assert "ABC" not in str(caught.value)

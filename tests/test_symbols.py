@@ -258,3 +258,19 @@ def test_the_pipeline_follows_what_was_added(tmp_path: Path, monkeypatch: pytest
     symbols.add("PLTR", name="Palantir Technologies", since=dt.date(2020, 9, 30))
     after = {instrument.symbol for instrument in Pipeline(load_settings()).universe}
     assert after - before == {"PLTR"}
+
+
+def test_the_repositorys_line_is_not_described_again(settings: Settings) -> None:
+    with pytest.raises(ConfigurationError, match=r"instruments\.csv describes METV already"):
+        symbols.add("METV", name="My other name")
+    assert not own_file(settings).exists()
+    symbols.add("METV")
+    assert followed(settings)["METV"].name != "My other name"
+
+
+def test_an_option_that_names_no_symbol_does_not_mean_all() -> None:
+    assert universe.symbols_in(()) == ()
+    assert universe.symbols_in(("AAPL, MSFT", "IBM,")) == ("AAPL", "MSFT", "IBM")
+    for empty in ("", " ", ",", " , "):
+        with pytest.raises(ConfigurationError, match="--symbols names no symbol"):
+            universe.symbols_in((empty,))

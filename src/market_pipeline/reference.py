@@ -105,7 +105,11 @@ def _slice_outcomes(
     }
     prefix = layout.bronze_slice(provider.name, feed.dataset, part.key)
     wanted = () if members is None else expected(feed, part, members)
+    followed = None if members is None else {member.instrument_id for member in members}
     for entry in _one_per_answer(committed.entries, {request.name for request in wanted}):
+        asked_for = entry.request.instrument_id
+        if followed is not None and not entry.outcome.is_final and asked_for and asked_for not in followed:
+            continue  # nobody waits any more for what a symbol lacks that is no longer followed
         newest = entry.payloads[-1] if entry.payloads else None
         yield {
             **about,

@@ -185,8 +185,14 @@ class Settings:
 
     def key(self, provider: Provider) -> str | None:
         """The provider's key, None when none is set; the fictional market takes any, but has no database."""
-        is_any_taken = self.is_demo and provider.auth.place != "url"
-        return self._variable(provider.auth.setting) or ("fictional-market-key" if is_any_taken else None)
+        is_url = provider.auth.place == "url"
+        found = self._variable(provider.auth.setting)
+        if found and not is_url and not (found.isascii() and found.isprintable()):
+            raise ConfigurationError(
+                f"{provider.auth.setting} holds a character that can't be part of a key, such as a typographic quote; "
+                "copy the key again"
+            )
+        return found or ("fictional-market-key" if self.is_demo and not is_url else None)
 
     def has_query(self, feed: Feed) -> bool:
         """False for a database's feed without its query."""

@@ -76,6 +76,16 @@ def expected(feed: Feed, part: Slice, instruments: Iterable[Instrument]) -> tupl
     return tuple(sorted(feed.plan(part, listed), key=lambda request: request.name))
 
 
+def symbols_in(given: Iterable[str]) -> tuple[str, ...]:
+    """Symbols of texts that separate them by commas. Texts that name none are a ConfigurationError, because none at all
+    would mean every one."""
+    texts = tuple(given)
+    names = tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
+    if texts and not names:
+        raise ConfigurationError("--symbols names no symbol; leave it out for all of them")
+    return names
+
+
 def instrument_id(asset_class: str, first_symbol: str, first_date: dt.date) -> str:
     """Stable name of an instrument: 16 hex digits of a hash of its first known identity."""
     text = f"{asset_class}|{first_symbol}|{first_date.isoformat()}"
@@ -193,7 +203,9 @@ def _own_row(given: Mapping[str, str | None]) -> dict[str, str]:
     row = {column: (given.get(column) or "").strip() for column in OWN_COLUMNS}
     symbol = row["symbol"]
     if not _SYMBOL.match(symbol):
-        raise ValueError(f"{symbol!r} is no symbol; allowed are up to 20 letters, digits and . ^ = / -")
+        raise ValueError(
+            f"{symbol!r} is no symbol; allowed are up to 20 letters, digits and . ^ = / -, first a letter or digit"
+        )
     row["name"] = row["name"] or symbol
     row["asset_class"] = row["asset_class"].lower() or ASSET_CLASSES[0]
     if row["asset_class"] not in ASSET_CLASSES:

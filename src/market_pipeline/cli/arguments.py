@@ -14,6 +14,7 @@ from market_pipeline.orchestration import legs
 from market_pipeline.orchestration.partitions import first_day, note_first_day
 from market_pipeline.partition import Grain
 from market_pipeline.pipeline import Pipeline
+from market_pipeline.universe import symbols_in
 
 
 def selection(pipeline: Pipeline, targets: tuple[str, ...]) -> tuple[str, ...]:
@@ -62,7 +63,7 @@ def end_of(pipeline: Pipeline, since: dt.date, until: dt.date | None) -> dt.date
 
 def symbols(pipeline: Pipeline, given: tuple[str, ...]) -> tuple[str, ...]:
     """Symbols from an option, each followed."""
-    names = tuple(part.strip() for item in given for part in item.split(",") if part.strip())
+    names = symbols_in(given)
     followed = [instrument.symbol for instrument in pipeline.universe]
     for name in names:
         if name not in followed:

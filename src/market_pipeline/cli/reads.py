@@ -180,7 +180,15 @@ def export(
     if symbols:
         if "symbol" not in present:
             raise ConfigurationError(f"{name} has no symbol to apply --symbols to")
-        values.append([part for symbol in symbols for part in symbol.split(",")])
+        from market_pipeline.universe import symbols_in  # noqa: PLC0415
+
+        wanted = symbols_in(symbols)
+        known, _ = warehouse.query(f"select distinct symbol from {name}")  # noqa: S608 - a table's name, matched above
+        names = [str(row["symbol"]) for row in known.to_pylist()]
+        for symbol in wanted:
+            if symbol not in names:
+                raise unknown("symbol", symbol, names)
+        values.append(list(wanted))
         where.append(f"list_contains(${len(values)}, symbol)")
     clause = f" where {' and '.join(where)}" if where else ""
     answer, generation = warehouse.query(f"select * from {name}{clause}", values or None, timeout_s=3600.0)  # noqa: S608

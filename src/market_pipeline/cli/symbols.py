@@ -60,6 +60,11 @@ def add(
             raise ConfigurationError(f"{spelled} ({i.name}) is followed already, by {_origin(settings, spelled)}")
     is_described = bool(name or asset_class or exchange or since)
     present = any(i.symbol == spelled for i in known.instruments)
+    origin = _origin(settings, spelled)
+    if present and is_described and origin != _file(settings).name:
+        raise ConfigurationError(
+            f"{origin} describes {spelled} already; follow it as it is: market-pipeline symbols add {spelled}"
+        )
     if not found and not present and not is_described:
         _refuse_stranger(settings, symbol)
     own = {line["symbol"]: line for line in universe.read_own(_file(settings))}
