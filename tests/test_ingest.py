@@ -530,3 +530,13 @@ def test_a_provider_that_is_down_costs_none_of_the_days_calls(lake: Lake) -> Non
     pace = Pace(calls_per_day=25, interval_s=0.0)
     report = lake.take(pace=pace)
     assert (report.failed, report.calls_used, report.calls_left) == (3, 0, 25)
+
+
+def test_nobody_waits_for_a_refused_symbol_that_is_not_followed_any_more(lake: Lake) -> None:
+    lake.api.answers["BBB"] = said("Invalid API call.", "Error Message")
+    lake.take()
+    followed = [instrument(symbol) for symbol in lake.symbols]
+    feeds = [(PROVIDER, WEEKLY)]
+    assert "refused" in reference.outcomes(lake.store, feeds, followed).get_column("outcome").to_list()
+    left = [member for member in followed if member.symbol != "BBB"]
+    assert set(reference.outcomes(lake.store, feeds, left).get_column("outcome")) == {"fetched"}
