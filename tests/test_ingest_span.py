@@ -135,7 +135,12 @@ class Lake:
         self.members = [instrument(symbol) for symbol in SYMBOLS]
 
     def take(
-        self, parts: Sequence[Slice] = PARTS, *, refetch: Sequence[Slice] = (), pace: Pace = FAST
+        self,
+        parts: Sequence[Slice] = PARTS,
+        *,
+        refetch: Sequence[Slice] = (),
+        trailing: bool = False,
+        pace: Pace = FAST,
     ) -> tuple[IngestReport, ...]:
         """One run over a range."""
         self.api.asked.clear()
@@ -158,6 +163,7 @@ class Lake:
                 client=client,
                 now=lambda: self.now,
                 refetch=refetch,
+                trailing=trailing,
             )
 
     def normalize(self, parts: Sequence[Slice] = PARTS) -> list[NormalizeReport]:
@@ -339,3 +345,23 @@ def test_a_killed_run_loses_no_answer_that_a_manifest_names(lake: Lake, monkeypa
     committed = manifest.read(lake.store, "acme", "bars", PARTS[0].key)
     assert committed is not None
     assert len(committed.entries) == 40
+
+
+def test_corrections_are_looked_for_once_though_one_symbol_is_refused(lake: Lake) -> None:
+    """The trailing sessions go with the newest one: a symbol that has that one asks for nothing."""
+    lake.take(PARTS[:-1])
+    lake.api.refused = {"S07"}
+    lake.take(PARTS[-6:], trailing=True)
+    assert lake.api.asked == [(symbol, f"{PARTS[-6].start}", "2026-11-20") for symbol in SYMBOLS]
+    lake.take(PARTS[-6:], trailing=True)
+    assert lake.api.asked == [("S07", f"{PARTS[-6].start}", "2026-11-20")]
+
+
+def test_a_symbol_that_is_not_listed_any_more_is_corrected_with_the_others(lake: Lake) -> None:
+    lake.take(PARTS[:-1])
+    lake.members[3] = replace(lake.members[3], delisted_date=PARTS[-3].start)
+    lake.take(PARTS[-6:], trailing=True)
+    assert ("S03", f"{PARTS[-6].start}", f"{PARTS[-3].start}") in lake.api.asked
+    assert len(lake.api.asked) == 40
+    lake.take(PARTS[-6:], trailing=True)
+    assert lake.api.asked == []

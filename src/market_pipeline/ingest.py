@@ -209,12 +209,15 @@ def ingest_span(
     client: Client,
     now: Callable[[], dt.datetime],
     refetch: Collection[Slice] = (),
+    trailing: bool = False,
     brake: Brake | None = None,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[IngestReport, ...]:
     """Ask once per instrument for the range of slices that it lacks; every slice's manifest names the answer.
 
-    `parts` are in order. Those in `refetch` are asked again. The bytes are stored once, in the range's last slice.
+    `parts` are in order. Those in `refetch` are asked again; with `trailing` all of them are, for the instruments that
+    lack the last one, and for those that were not listed any more if any does. The bytes are stored once, in the
+    range's last slice.
     """
     brake = brake or Brake()
     members = tuple(instruments)
@@ -224,11 +227,15 @@ def ingest_span(
     }
     lacking: dict[str, list[Slice]] = {}
     asked: dict[str, Instrument] = {}
+    listed = {part: {request.name: request for request in expected(feed, part, members)} for part in parts}
+    newest = listed[parts[-1]]
+    is_open = {name: not runs[parts[-1]].is_settled(request, None, now()) for name, request in newest.items()}
+    is_any_open = any(is_open.values())
     for part, run in runs.items():
-        listed = {request.name: request for request in expected(feed, part, members)}
-        run.expect(listed.values())
-        for name, request in listed.items():
-            if part in refetch or not run.is_settled(request, None, now()):
+        run.expect(listed[part].values())
+        for name, request in listed[part].items():
+            is_again = part in refetch or (trailing and is_open.get(name, is_any_open))
+            if is_again or not run.is_settled(request, None, now()):
                 lacking.setdefault(name, []).append(part)
                 asked[name] = next(i for i in members if i.instrument_id == request.instrument_id)
     todo = [(asked[name], wanted) for name, found in sorted(lacking.items()) for wanted in ranges(feed, found)]

@@ -202,8 +202,6 @@ class Pipeline:
             self._refuse_early(feed, part)
         members = [i for i in self.universe if not symbols or i.symbol in symbols]
         again = set(parts) if refetch else set[Slice]()
-        if trailing and not self._is_taken(provider, feed, parts[-1]):
-            again.update(parts[:-1])
         brake = Brake(max_calls=max_calls)
         reports: list[IngestReport] = []
         with ExitStack() as held:
@@ -219,9 +217,12 @@ class Pipeline:
                     client=client,
                     now=self.now,
                     refetch=again,
+                    trailing=trailing,
                     brake=brake,
                     on_progress=on_progress,
                 )
+            if trailing and not self._is_taken(provider, feed, parts[-1]):
+                again.update(parts[:-1])
             for number, part in enumerate(parts):
                 reports.append(
                     ingest(

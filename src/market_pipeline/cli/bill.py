@@ -65,12 +65,16 @@ def of_range(
 def of_slices(
     pipeline: Pipeline, wanted: Iterable[tuple[Provider, Feed, Sequence[str]]], *, refetch: bool
 ) -> tuple[Item, ...]:
-    """The bill of a run of these slices; older ones are asked again for corrections if the newest one is new."""
+    """The bill of a run of these slices; older ones are asked again for corrections where the newest one is new."""
     found = []
     for provider, feed, keys in wanted:
         parts = [Slice.from_key(key, grain=feed.grain) for key in keys]
-        newest = _item(pipeline, provider, feed, parts[-1:], symbols=(), is_again=refetch)
-        found.append(_item(pipeline, provider, feed, parts, symbols=(), is_again=refetch or newest.calls > 0))
+        lacking = _unsettled(
+            pipeline, provider, feed, parts[-1], pipeline.universe, is_again=refetch, now=pipeline.now()
+        )
+        again = {request.name for request in lacking} if feed.spans else set[str]()
+        is_again = refetch or (not feed.spans and bool(lacking))
+        found.append(_item(pipeline, provider, feed, parts, symbols=(), is_again=is_again, again=again))
     return tuple(found)
 
 
@@ -82,6 +86,7 @@ def _item(
     *,
     symbols: Collection[str],
     is_again: bool,
+    again: Collection[str] = (),
 ) -> Item:
     members = [i for i in pipeline.universe if not symbols or i.symbol in symbols]
     current, now = pipeline.current_slice(feed), pipeline.now()
@@ -94,7 +99,7 @@ def _item(
         if feed.is_snapshot and part != current:
             (stored if part.key in present else lost).append(part.key)
             continue
-        requests = _unsettled(pipeline, provider, feed, part, members, is_again=is_again, now=now)
+        requests = _unsettled(pipeline, provider, feed, part, members, is_again=is_again, again=again, now=now)
         silver = layout.silver_part(feed.contract, provider.name, feed.dataset, part.key)
         is_there = not requests and pipeline.store.exists(silver)
         (stored if is_there else lacking).append(part.key)
@@ -113,8 +118,10 @@ def _unsettled(
     *,
     is_again: bool,
     now: dt.datetime,
+    again: Collection[str] = (),
 ) -> list[Request]:
-    """The first requests of what a slice lacks: a page after the first comes with its chain."""
+    """The first requests of what a slice lacks, and of the names in `again`: a page after the first comes with its
+    chain."""
     requests = expected(feed, part, members)
     committed = manifest.read(pipeline.store, provider.name, feed.dataset, part.key)
     if committed is None or is_again:
@@ -126,7 +133,7 @@ def _unsettled(
         if entry.reason != PAST_THE_END and not manifest.is_settled(entry, feed, closes_at=closes_at, now=now)
     }
     known = {entry.request.chain for entry in committed.entries}
-    return [r for r in requests if r.chain not in known or r.chain in open_chains]
+    return [r for r in requests if r.chain not in known or r.chain in open_chains or r.name in again]
 
 
 def _calls(
