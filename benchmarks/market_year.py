@@ -93,7 +93,7 @@ def _same_rows(environment: Mapping[str, str], session: dt.date) -> tuple[int, i
         is_full_refresh=True,
     )
     published = [(w.folder, w.verify().file) for w in (pipeline.warehouse, anew)]
-    sql = "select count(*) as n from mart_restatement where session_date = $1 and measure = 'close_usd'"
+    sql = "select count(*) as n from mart_restatement where session_date = $1 and measure = 'close'"
     restated, _ = pipeline.warehouse.query(sql, [session])
     return same_prices(*(folder / file for folder, file in published)), restated.to_pylist()[0]["n"]
 

@@ -23,8 +23,8 @@ from market_pipeline import layout, manifest
 from market_pipeline.cli import bill
 from market_pipeline.errors import IncompleteSlice
 from market_pipeline.feed import Outcome
-from market_pipeline.ingest import PAST_THE_END, IngestReport
-from market_pipeline.manifest import Entry, Payload
+from market_pipeline.ingest import IngestReport
+from market_pipeline.manifest import PAST_THE_END, Entry, Payload
 from market_pipeline.orchestration import legs, runs
 from market_pipeline.orchestration.definitions import build
 from market_pipeline.orchestration.legs import Leg

@@ -29,8 +29,6 @@ CHECKPOINT_S = 2.0
 # After so many requests in a row without any answer the rest is not asked: each costs minutes of retries.
 BREAKER = 2
 PAGES_MAX = 10_000
-# The reason of a page with data that its answer has no more: nothing is asked of it.
-PAST_THE_END = "past_the_end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,7 +413,7 @@ class _Run:
         for request in requests:
             self._planned.add(request.name)
             entry = self._entries.setdefault(request.name, Entry(request, Outcome.DEFERRED, "not_asked"))
-            if entry.reason == PAST_THE_END:  # the answer has grown again
+            if entry.reason == manifest.PAST_THE_END:  # the answer has grown again
                 self._entries[request.name] = replace(entry, reason="")
             if request.page == 1:
                 self._planned.update(n for n, e in self._entries.items() if e.request.chain == request.chain)
@@ -427,7 +425,7 @@ class _Run:
             if entry.request.chain != last.chain or (entry.request.page or 1) <= (last.page or 1):
                 continue
             if entry.outcome.is_final:
-                self._entries[name] = replace(entry, reason=PAST_THE_END)
+                self._entries[name] = replace(entry, reason=manifest.PAST_THE_END)
             else:
                 del self._entries[name]
                 self._planned.discard(name)

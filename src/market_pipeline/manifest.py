@@ -17,6 +17,9 @@ from market_pipeline.feed import Feed, Outcome, Request
 from market_pipeline.partition import Slice
 from market_pipeline.store import Store
 
+# The reason of a page with data that its answer has no more: nothing is asked of it.
+PAST_THE_END = "past_the_end"
+
 
 @dataclass(frozen=True, slots=True)
 class Payload:

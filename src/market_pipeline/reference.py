@@ -18,7 +18,7 @@ import polars as pl
 from market_pipeline import calendar, layout, manifest
 from market_pipeline.errors import LakeError, ObjectMissing
 from market_pipeline.feed import Feed, Instrument, Outcome, Provider
-from market_pipeline.manifest import Entry
+from market_pipeline.manifest import PAST_THE_END, Entry
 from market_pipeline.partition import Slice
 from market_pipeline.store import Store
 from market_pipeline.universe import Universe, expected
@@ -142,10 +142,12 @@ def _one_per_answer(entries: Iterable[Entry], wanted: Collection[str]) -> list[E
 
     An instrument that was renamed within the slice was asked for under both symbols: the answer with data counts, then
     the symbol that is in force, then the later answer. Of several pages the first one that did not come stands for all,
-    else the last one.
+    else the last one; pages of a time when the answer was longer stand for nothing.
     """
     best: dict[str, tuple[tuple[bool, bool, bool, str], Entry]] = {}
     for entry in entries:
+        if entry.reason == PAST_THE_END:
+            continue
         rank = _instrument_rank(entry, wanted) if entry.request.page is None else _page_rank(entry, entry.request.page)
         key = entry.request.instrument_id or entry.request.chain
         if key not in best or rank > best[key][0]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from market_pipeline import layout, manifest
 from market_pipeline.cli.output import out, say
 from market_pipeline.feed import Feed, Instrument, Provider, Request
-from market_pipeline.ingest import PAST_THE_END, ranges
+from market_pipeline.ingest import ranges
+from market_pipeline.manifest import PAST_THE_END
 from market_pipeline.partition import Grain, Slice
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.universe import expected
