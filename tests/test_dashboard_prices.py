@@ -199,6 +199,27 @@ def test_splits_and_dividends_are_listed_and_counted(warehouse: Warehouse) -> No
     assert "1 value of ORCA corrected by a provider" not in titles(unknown)
 
 
+def test_what_is_announced_for_later_has_not_happened(folder: Path, build_db: Path) -> None:
+    """A dividend of ORCA that goes ex after the newest session, and one that goes ex on it."""
+    announced = variant(
+        build_db,
+        folder,
+        """insert into fact_corporate_action
+           select a.* replace (s.id as instrument_id, 'ORCA' as symbol, s.ex_date as effective_date,
+               s.ex_date as first_session_date, timestamptz '2026-10-01 22:00:00+00' as known_from, 0.75 as cash_amount)
+           from (select * from fact_corporate_action where action_type = 'dividend' limit 1) as a
+           cross join (
+               select distinct instrument_id as id, unnest([date '2026-11-20', date '2026-11-23']) as ex_date
+               from fact_daily_price where symbol = 'ORCA'
+           ) as s""",
+    )
+    fixture.publish(folder, build_db=announced)
+    said = titles(show("prices", symbol="ORCA", range="3M"))
+    assert "ORCA: 0 splits, 1 dividend of 0.7500 USD in all since 21 Aug 2026" in said
+    earlier = titles(show("prices", symbol="ORCA", range="3M", known="2026-11-18"))
+    assert "ORCA: 0 splits, 0 dividends since 21 Aug 2026" in earlier
+
+
 def test_marks_carry_text_beside_their_colour(warehouse: Warehouse) -> None:
     import bars as drawn
     import charts

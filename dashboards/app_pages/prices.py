@@ -168,6 +168,7 @@ def page() -> None:
             "actions",
             instrument_id=picked.instrument_id,
             since=start,
+            until=found.rows.last["session_date"],
             known_at=None if known is None else known.isoformat(),
         )
         card(

@@ -1,5 +1,5 @@
--- One row per split or dividend of an instrument that took effect since $since, newest first; of those known at
--- $known_at when it is given.
+-- One row per split or dividend of an instrument that took effect from $since to $until, newest first; of those known at
+-- $known_at when it is given. What is announced for later has not happened.
 select
     effective_date,
     action_type,
@@ -17,6 +17,6 @@ select
 from fact_corporate_action
 where
     instrument_id = $instrument_id
-    and effective_date >= $since
+    and effective_date between $since and $until
     and ($known_at::timestamptz is null or known_from <= $known_at::timestamptz)
 order by effective_date desc, action_type asc, kind asc
