@@ -42,6 +42,32 @@ def test_titles_carry_the_actual_numbers(warehouse: Warehouse, interval: str, re
     assert titles(show("prices", symbol="KIWI", bars=interval))[0] == expected
 
 
+def test_a_bar_that_ended_early_is_not_so_far(folder: Path, build_db: Path) -> None:
+    """ELKO stops on a Wednesday in August, as one that is halted does; the feed sees KIWI's same week up to there."""
+    halted = variant(
+        build_db,
+        folder,
+        """delete from fact_daily_price where symbol = 'ELKO' and session_date > date '2026-08-12';
+           delete from agg_stock_weekly_metrics where symbol = 'ELKO' and week_start_date > date '2026-08-10';
+           update agg_stock_weekly_metrics set session_date = date '2026-08-12', is_partial_week = true
+           where symbol = 'ELKO' and week_start_date = date '2026-08-10';
+           update fact_price_version
+           set is_partial_week = true, session_date = date '2026-08-12',
+               known_from = timestamptz '2026-08-12 22:00:00+00'
+           where symbol = 'KIWI' and week_start_date = date '2026-08-10' and version_number = 1;""",
+    )
+    fixture.publish(folder, build_db=halted)
+    daily = titles(show("prices", symbol="ELKO", bars="Weekly"))[0]
+    assert "on 12 Aug 2026" in daily
+    assert daily.endswith("on the week")
+    feed = {"symbol": "KIWI", "bars": "Weekly", "weeks": "Weekly feed", "range": "All"}
+    running, over = (titles(show("prices", **feed, known=day))[0] for day in ("2026-08-12", "2026-08-16"))
+    assert "on 12 Aug 2026" in running
+    assert "on 12 Aug 2026" in over
+    assert running.endswith("in the week so far")
+    assert over.endswith("on the week")
+
+
 def test_a_link_reproduces_the_controls(warehouse: Warehouse) -> None:
     test = show("prices", symbol="WREN", range="1Y", prices="Raw", bars="Weekly", averages="20", price_view="Table")
     assert test.selectbox(key="symbol").value == "WREN"

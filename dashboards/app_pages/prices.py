@@ -61,11 +61,25 @@ def tiles(found: Bars) -> None:
         tile("Volume, shares", words.compact(last["volume_shares"]), f"z {words.score(last['volume_zscore'])}")
 
 
-def price_title(found: Bars, symbol: str) -> str:
+def is_running(found: Bars, known: dt.datetime | None) -> bool:
+    """Whether the newest bar's week or month goes on. One that lacks its last session may have ended early."""
+    last = found.rows.last
+    if not last["is_partial"]:
+        return False
+    left = answer(
+        "sessions_left",
+        interval=found.interval,
+        session_date=last["session_date"],
+        known_at=None if known is None else known.isoformat(),
+    )
+    return bool(left.first["session_count"])
+
+
+def price_title(found: Bars, symbol: str, known: dt.datetime | None) -> str:
     """The newest close as a sentence."""
     last = found.rows.last
     when = words.day(last["session_date"], has_year=True)
-    period = f"in the {found.interval} so far" if last["is_partial"] else f"on the {found.interval}"
+    period = f"in the {found.interval} so far" if is_running(found, known) else f"on the {found.interval}"
     moved = words.change(last["return_ratio"])
     return f"{symbol} closed at {words.price(last['close_usd'])} on {when}, {moved} {period}"
 
@@ -112,9 +126,11 @@ def nothing(picked: controls.Instrument, known: dt.datetime | None) -> str:
     return f"{picked.symbol} has no bar in this range; its first is of {first}."
 
 
-def price(found: Bars, picked: controls.Instrument, *, adjustment: str, averages: tuple[int, ...]) -> None:
+def price(
+    found: Bars, picked: controls.Instrument, *, adjustment: str, averages: tuple[int, ...], known: dt.datetime | None
+) -> None:
     """The bars with everything that belongs on their axis."""
-    title = price_title(found, picked.symbol)
+    title = price_title(found, picked.symbol, known)
     overlays = {} if found.is_feed else {f"average_{days}d_usd": f"{days}-day average" for days in averages}
     if found.is_feed and adjustment == "raw":
         overlays = {"adjusted_close_usd": "Adjusted close"}
@@ -161,7 +177,7 @@ def page() -> None:
         st.info(nothing(picked, known), icon=":material/inbox:")
         return
     tiles(found)
-    price(found, picked, adjustment=adjustment, averages=averages)
+    price(found, picked, adjustment=adjustment, averages=averages, known=known)
     left, right = st.columns(2)
     with left:
         actions = answer(

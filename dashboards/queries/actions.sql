@@ -1,5 +1,5 @@
--- One row per split or dividend of an instrument that took effect from $since to $until, newest first; of those known at
--- $known_at when it is given. What is announced for later has not happened.
+-- One row per split or dividend of an instrument that took effect from $since to $until, newest first; of those known
+-- at $known_at when it is given. What is announced for later has not happened.
 select
     effective_date,
     action_type,
