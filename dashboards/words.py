@@ -16,6 +16,11 @@ def percent(ratio: float | None, *, digits: int = 1) -> str:
     return f"{_minus(f'{round(ratio * 100, digits) + 0.0:.{digits}f}')} %"
 
 
+def share(part: int, whole: int) -> str:
+    """Per cent of counted things, without the unit: 100 only for all of them."""
+    return "100" if part == whole else f"{min(part / whole * 100, 99.99):.4g}"
+
+
 def move(ratio: float | None, *, digits: int = 1) -> str:
     """0.021 as ▲ +2.1 %, for labels."""
     if ratio is None or math.isnan(ratio):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 
 import pytest
 
 import warehouse_fixture as fixture
-from dashboard_pages import one, show, titles
+from dashboard_pages import one, show, titles, variant
 from market_pipeline.warehouse import Warehouse
 
 pytest_plugins = ("dashboard_fixtures",)
@@ -76,8 +77,8 @@ def test_reconciliation_scores_names_and_explains(warehouse: Warehouse) -> None:
     assert f"288 values beyond tolerance: {causes}" in said
     compared = one(warehouse, "select count(*) as n from mart_reconciliation where provider = 'polygon'")["n"]
     assert isinstance(compared, int)
-    share = f"{(compared - 288) / compared * 100:.1f} %"
-    assert f"Of up to {compared:,} values a provider agrees with the winner: fmp in 100.0 %, polygon in {share}" in said
+    share = f"polygon in {(compared - 288) / compared * 100:.4g} %; fmp won all its sessions"
+    assert f"Of up to {compared:,} values a provider agrees with the winner: {share}" in said
     assert f"Winner of the sessions: fmp {compared // 5:,} of {compared // 5:,}" in said
     differences = next(table.value for table in test.dataframe if "verdict" in table.value)
     assert list(differences["verdict"].value_counts()) == [285, 3]
@@ -86,6 +87,28 @@ def test_reconciliation_scores_names_and_explains(warehouse: Warehouse) -> None:
     assert list((dimes["value"] - dimes["winner_value"]).round(6)) == [0.1, 0.1, 0.1]
     worst = next(table.value for table in test.dataframe if "lowest_score" in table.value)
     assert list(worst["symbol"][:4]) == ["ORCA", "ORCA", "KIWI", "KIWI"]
+
+
+def test_a_hundred_per_cent_is_all_of_them(folder: Path, build_db: Path) -> None:
+    """One value of 14,455 beside the winner's is not nothing."""
+    import words
+
+    assert words.share(14_455, 14_455) == "100"
+    assert words.share(14_454, 14_455) == "99.99"
+    assert words.share(0, 5) == "0"
+    close = variant(
+        build_db,
+        folder,
+        """update mart_provider_score set agreeing_count = value_count, provider_score = 1;
+           update mart_provider_score set agreeing_count = value_count - 1, provider_score = 1 - 1 / value_count
+           where provider = 'polygon' and symbol = 'KIWI';
+           update mart_provider_score set won_session_count = session_count - 1
+           where provider = 'fmp' and symbol = 'KIWI'""",
+    )
+    fixture.publish(folder, build_db=close)
+    said = next(title for title in titles(show("trust")) if title.startswith("Of up to"))
+    assert "fmp in 100 %, polygon in 99.99 %" in said
+    assert "won all" not in said
 
 
 def test_vendors_adjusted_closes_are_held_against_ours(warehouse: Warehouse) -> None:

@@ -251,12 +251,17 @@ def coverage() -> None:
 
 
 def scores_title(rows: Answer) -> str:
-    """Each provider's score."""
-    if rows.is_empty:
+    """Each provider's score. One that won all its sessions was compared with nobody but itself."""
+    judged = [row for row in rows.rows if row["won_session_count"] < row["session_count"]]
+    if not judged:
         return "No session has bars of two providers"
-    values = max(row["value_count"] for row in rows.rows)
-    told = ", ".join(f"{row['provider']} in {words.percent(row['provider_score'])}" for row in rows.rows)
-    return f"Of up to {values:,} values a provider agrees with the winner: {told}"
+    values = max(row["value_count"] for row in judged)
+    told = ", ".join(
+        f"{row['provider']} in {words.share(row['agreeing_count'], row['value_count'])} %" for row in judged
+    )
+    text = f"Of up to {values:,} values a provider agrees with the winner: {told}"
+    winners = [row["provider"] for row in rows.rows if row["won_session_count"] == row["session_count"]]
+    return f"{text}; {' and '.join(winners)} won all its sessions" if winners else text
 
 
 def differences_title(rows: Answer, causes: Answer) -> str:

@@ -41,7 +41,9 @@ def scores(rows: Sequence[Mapping[str, Any]], palette: Palette) -> Spec:
             symbols.index(row["symbol"]),
             providers.index(row["provider"]),
             row["provider_score"],
-            "✓" if row["agreeing_count"] == row["value_count"] else f"{min(row['provider_score'] * 100, 99.99):.4g}",
+            "✓"
+            if row["agreeing_count"] == row["value_count"]
+            else words.share(row["agreeing_count"], row["value_count"]),
             palette,
             is_good=row["agreeing_count"] == row["value_count"],
         )
