@@ -69,6 +69,28 @@ def test_coverage_names_each_gap(warehouse: Warehouse) -> None:
     assert set(cells["absent"].dropna()) == {"MOTH no_bar", "SEAL no_bar"}
 
 
+def test_one_gap_of_one_instrument_is_one_however_feeds_spell_it(folder: Path, build_db: Path) -> None:
+    """SEAL's open gap, which two feeds have under spellings of their own; one of them changes its mind inside of it."""
+    spelt = variant(
+        build_db,
+        folder,
+        """update mart_coverage set symbol = 'SE-AL' where symbol = 'SEAL' and dataset = 'eod_raw';
+           update mart_coverage set outcome = 'missing', reason = 'no_bar', is_complete = false
+           where instrument_id = (select instrument_id from dim_instrument where symbol = 'SEAL')
+               and dataset in ('eod_raw', 'grouped_daily') and slice_start_date = date '2026-11-19';
+           update mart_coverage set symbol = 'SE.AL' where symbol = 'SEAL' and dataset = 'grouped_daily'
+               and slice_start_date = date '2026-11-19'""",
+    )
+    fixture.publish(folder, build_db=spelt)
+    test = show("trust", sessions_view="Table")
+    assert "2 gaps in the sessions, 6 bars in all" in titles(test)
+    gaps = next(table.value for table in test.dataframe if "is_open" in table.value)
+    (seal,) = gaps[gaps["is_open"]].to_dict("records")
+    assert (seal["symbol"], seal["session_count"], seal["feeds"]) == ("SEAL", 2, "fmp/eod_raw, polygon/grouped_daily")
+    cells = next(table.value for table in test.dataframe if "absent" in table.value)
+    assert set(cells["absent"].dropna()) == {"MOTH no_bar", "SEAL no_bar"}
+
+
 def test_reconciliation_scores_names_and_explains(warehouse: Warehouse) -> None:
     """Polygon halves ORCA before its split (57 sessions of 5 values) and is a dime off in 3 closes of KIWI."""
     test = show("trust", scores_view="Table")
