@@ -58,6 +58,7 @@ DAMAGE = (
     ("update mart_provider_score set agreeing_count = 0", "mart_provider_score_rules"),
     ("update mart_restatement set cadence = 'month'", "mart_restatement_rules"),
     ("update mart_coverage set outcome = 'gossip'", "mart_coverage_rules"),
+    ("update mart_coverage set outcome = 'missing', reason = ''", "mart_coverage_rules"),
     ("insert into mart_coverage select * from mart_coverage limit 1", "mart_coverage_key"),
     ("update agg_sector_performance set price_source = sector || week_start_date", "agg_sector_performance_rules"),
 )

@@ -88,7 +88,10 @@ requests as (
         ranked_outcomes.instrument_id,
         ranked_outcomes.symbol,
         ranked_outcomes.outcome,
-        ranked_outcomes.reason,
+        case
+            when ranked_outcomes.outcome = 'missing' and coalesce(ranked_outcomes.reason, '') = '' then 'not_asked'
+            else ranked_outcomes.reason
+        end as reason,
         ranked_outcomes.fetched_at,
         ranked_outcomes.instrument_id is null as is_market,
         sources.grain = 'session' and sources.contract = 'bars_daily' as is_session_feed,
