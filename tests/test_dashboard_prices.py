@@ -246,6 +246,32 @@ def test_what_is_announced_for_later_has_not_happened(folder: Path, build_db: Pa
     assert "ORCA: 0 splits, 0 dividends since 21 Aug 2026" in earlier
 
 
+@pytest.mark.parametrize("known", [None, "2026-11-21"])
+def test_a_bar_is_marked_for_what_its_own_provider_corrected(folder: Path, build_db: Path, known: str | None) -> None:
+    """Polygon corrects two values of ORCA that are drawn from fmp, and one of ZEBU that nobody else has."""
+    corrected = variant(
+        build_db,
+        folder,
+        """insert into mart_restatement
+           select r.* replace (p.instrument_id as instrument_id, p.symbol as symbol, 'polygon' as provider,
+               p.session_date as session_date, p.session_date as period_start_date)
+           from (select * from mart_restatement where cadence = 'day') as r
+           join fact_daily_price as p on (p.symbol, p.session_date) in (
+               ('ORCA', date '2026-03-06'), ('ORCA', date '2026-10-06'), ('ZEBU', date '2026-10-06')
+           )""",
+    )
+    fixture.publish(folder, build_db=corrected)
+    asked = {} if known is None else {"known": known}
+    marks = {
+        symbol: rows[rows["corrected_values"] > 0].set_index("session_date")["corrected_values"].to_dict()
+        for symbol, rows in ((symbol, bars(symbol=symbol, **asked)) for symbol in ("ORCA", "ZEBU"))
+    }
+    assert marks == {"ORCA": {dt.date(2026, 3, 6): 1}, "ZEBU": {dt.date(2026, 10, 6): 1}}
+    if known is None:
+        for interval in ("Weekly", "Monthly"):
+            assert bars(symbol="ORCA", bars=interval)["corrected_values"].sum() == 1
+
+
 def test_marks_carry_text_beside_their_colour(warehouse: Warehouse) -> None:
     import bars as drawn
     import charts

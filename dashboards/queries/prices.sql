@@ -110,7 +110,7 @@ bars as (
     where $interval = 'month' and instrument_id = $instrument_id
 )
 
--- A bar is marked when a value of a session in it was corrected.
+-- A bar is marked when a value of a session in it was corrected by the provider that the session is drawn from.
 select
     b.session_date,
     b.first_session_date,
@@ -140,6 +140,7 @@ select
     l.price_zscore_252d,
     (
         select count(*) from mart_restatement as r
+        inner join days as d on r.session_date = d.session_date and r.provider = d.provider
         where
             r.cadence = 'day'
             and r.instrument_id = $instrument_id

@@ -108,7 +108,7 @@ measures as (
         d252 as (order by session_date rows 251 preceding)
 )
 
--- A bar is marked when a value of it was corrected by then.
+-- A bar is marked when a value of it was corrected by then, by the provider it is of.
 select
     m.session_date,
     m.session_date as first_session_date,
@@ -143,6 +143,7 @@ select
             and r.instrument_id = $instrument_id
             and r.cause not in ('dividend', 'split')
             and r.session_date = m.session_date
+            and r.provider = m.provider
             and r.first_seen_at <= $known_at::timestamptz
     ) as corrected_values,
     m.provider,
