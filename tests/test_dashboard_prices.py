@@ -1,4 +1,7 @@
-"""The Prices page: intervals, adjustments, what was known when, actions, and the picker of a whole market."""
+"""The Prices page: intervals, adjustments, what was known when, actions, and the picker of a whole market.
+
+Over 300 lines because the tests of a page are one file.
+"""
 
 from __future__ import annotations
 
