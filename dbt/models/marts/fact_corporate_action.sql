@@ -64,8 +64,10 @@ ranked_announcements as (
 
     select
         announcements.*,
-        feeds.is_snapshot,
-        rank() over (
+        coalesce(feeds.is_snapshot, false) as is_snapshot,
+        announcements.split_to / announcements.split_from as split_ratio,
+        coalesce(announcements.currency, 'USD') as paid_currency,
+        dense_rank() over (
             partition by
                 announcements.provider,
                 announcements.dataset,
@@ -101,6 +103,46 @@ ranked_announcements as (
 
 ),
 
+-- A word begins where the one before it on the action had another value, or where a snapshot between them left it out.
+compared_announcements as (
+
+    select
+        *,
+        case
+            when
+                (
+                    split_ratio is not distinct from lag(split_ratio) over in_time
+                    and cash_amount is not distinct from lag(cash_amount) over in_time
+                    and paid_currency is not distinct from lag(paid_currency) over in_time
+                )
+                and (not is_snapshot or snapshot_rank + 1 >= lag(snapshot_rank) over in_time)
+                then null
+            else known_at
+        end as word_known_at
+    from ranked_announcements
+    -- Of two spellings at one instant the later by alphabet comes last, as above.
+    window
+        in_time as (
+            partition by
+                provider, dataset, coalesce(instrument_id, symbol), action_type, effective_date, kind
+            order by known_at asc, symbol asc
+        )
+
+),
+
+-- What is only said again was known from the first time on.
+dated_announcements as (
+
+    select
+        *,
+        max(word_known_at) over (
+            partition by
+                provider, dataset, coalesce(instrument_id, symbol), action_type, effective_date, kind
+        ) as known_from
+    from compared_announcements
+
+),
+
 -- Daily bars of some feeds carry the dividend or split of their session.
 told_actions as (
 
@@ -111,19 +153,19 @@ told_actions as (
         action_type,
         effective_date,
         kind,
-        split_to / split_from as split_ratio,
+        split_ratio,
         cash_amount,
-        coalesce(currency, 'USD') as currency,
+        paid_currency as currency,
         declaration_date,
         record_date,
         pay_date,
         frequency_per_year,
-        known_at as known_from
-    from ranked_announcements
+        known_from
+    from dated_announcements
     where
         backward_number = 1
         and word_rank = 1
-        and (snapshot_rank = 1 or not coalesce(is_snapshot, false))
+        and (snapshot_rank = 1 or not is_snapshot)
     union all
     select
         provider,
@@ -204,7 +246,8 @@ days as (
         first_session_date,
         provider,
         priority,
-        coalesce({{ product('split_ratio') }}, cast(sum(cash_amount) as double)) as day_value
+        coalesce({{ product('split_ratio') }}, cast(sum(cash_amount) as double)) as day_value,
+        max(known_from) as known_from
     from identified_actions
     group by instrument_id, action_type, first_session_date, provider, priority
 
@@ -224,7 +267,13 @@ supported_days as (
                 when greatest(days.day_value, others.day_value) <= least(days.day_value, others.day_value) * 1.005
                     then 1
             end
-        ) as agreeing_count
+        ) as agreeing_count,
+        min(
+            case
+                when greatest(days.day_value, others.day_value) <= least(days.day_value, others.day_value) * 1.005
+                    then others.known_from
+            end
+        ) as known_from
     from days
     inner join days as others
         on
@@ -281,7 +330,8 @@ actions as (
         actions.provider,
         cast(ranked_days.provider_count as integer) as provider_count,
         cast(ranked_days.agreeing_count as integer) as agreeing_provider_count,
-        actions.known_from
+        -- The whole day is known once one of those that agree has told all of it.
+        least(actions.known_from, ranked_days.known_from) as known_from
     from identified_actions as actions
     inner join ranked_days
         on
