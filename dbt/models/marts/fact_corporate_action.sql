@@ -247,6 +247,8 @@ days as (
         provider,
         priority,
         coalesce({{ product('split_ratio') }}, cast(sum(cash_amount) as double)) as day_value,
+        min(currency) as lowest_currency,
+        max(currency) as highest_currency,
         max(known_from) as known_from
     from identified_actions
     group by instrument_id, action_type, first_session_date, provider, priority
@@ -261,6 +263,9 @@ supported_days as (
         days.first_session_date,
         days.provider,
         days.priority,
+        days.day_value,
+        days.lowest_currency,
+        days.highest_currency,
         count(*) as provider_count,
         count(
             case
@@ -280,7 +285,15 @@ supported_days as (
             days.instrument_id = others.instrument_id
             and days.action_type = others.action_type
             and days.first_session_date = others.first_session_date
-    group by days.instrument_id, days.action_type, days.first_session_date, days.provider, days.priority
+    group by
+        days.instrument_id,
+        days.action_type,
+        days.first_session_date,
+        days.provider,
+        days.priority,
+        days.day_value,
+        days.lowest_currency,
+        days.highest_currency
 
 ),
 
@@ -294,6 +307,135 @@ ranked_days as (
             order by agreeing_count desc, priority asc, provider asc
         ) as provider_number
     from supported_days
+
+),
+
+winning_days as (
+
+    select * from ranked_days
+    where provider_number = 1
+
+),
+
+-- Two days that one provider tells are two actions, however near.
+separate_days as (
+
+    select
+        days.instrument_id,
+        days.action_type,
+        days.first_session_date,
+        others.first_session_date as other_session_date
+    from days
+    inner join days as others
+        on
+            days.instrument_id = others.instrument_id
+            and days.action_type = others.action_type
+            and days.provider = others.provider
+            and abs({{ days_between('days.first_session_date', 'others.first_session_date') }}) <= 5
+    group by days.instrument_id, days.action_type, days.first_session_date, others.first_session_date
+
+),
+
+-- One value on two days within three sessions, which last up to five days, is one action that providers date apart. The
+-- day that more of them tell is kept, then the preferred provider's, then the first name's: days equal in all of it are
+-- one provider's. Of a provider that has two such days around it the nearer is the same action, then the earlier.
+numbered_days as (
+
+    select
+        told_days.instrument_id,
+        told_days.action_type,
+        told_days.first_session_date,
+        told_days.agreeing_count,
+        kept_days.first_session_date as kept_session_date,
+        row_number() over (
+            partition by
+                told_days.instrument_id,
+                told_days.action_type,
+                told_days.provider,
+                kept_days.first_session_date
+            order by
+                abs({{ days_between('told_days.first_session_date', 'kept_days.first_session_date') }}) asc,
+                told_days.first_session_date asc
+        ) as nearness_number
+    from winning_days as told_days
+    inner join winning_days as kept_days
+        on
+            told_days.instrument_id = kept_days.instrument_id
+            and told_days.action_type = kept_days.action_type
+            and abs({{ days_between('told_days.first_session_date', 'kept_days.first_session_date') }}) <= 5
+            and told_days.lowest_currency = kept_days.lowest_currency
+            and told_days.highest_currency = kept_days.highest_currency
+            and greatest(told_days.day_value, kept_days.day_value)
+            <= least(told_days.day_value, kept_days.day_value) * 1.000001
+    left join separate_days
+        on
+            told_days.instrument_id = separate_days.instrument_id
+            and told_days.action_type = separate_days.action_type
+            and told_days.first_session_date = separate_days.first_session_date
+            and kept_days.first_session_date = separate_days.other_session_date
+    where
+        separate_days.instrument_id is null
+        and (
+            kept_days.agreeing_count > told_days.agreeing_count
+            or (
+                kept_days.agreeing_count = told_days.agreeing_count
+                and (
+                    kept_days.priority < told_days.priority
+                    or (kept_days.priority = told_days.priority and kept_days.provider < told_days.provider)
+                )
+            )
+        )
+
+),
+
+moved_days as (
+
+    select
+        instrument_id,
+        action_type,
+        first_session_date
+    from numbered_days
+    where nearness_number = 1
+    group by instrument_id, action_type, first_session_date
+
+),
+
+nearby_days as (
+
+    select
+        instrument_id,
+        action_type,
+        kept_session_date as first_session_date,
+        sum(agreeing_count) as moved_count
+    from numbered_days
+    where nearness_number = 1
+    group by instrument_id, action_type, kept_session_date
+
+),
+
+-- Who tells the action on another day tells of it, but does not agree.
+counted_days as (
+
+    select
+        winning_days.instrument_id,
+        winning_days.action_type,
+        winning_days.first_session_date,
+        winning_days.provider,
+        winning_days.provider_count + coalesce(nearby_days.moved_count, 0) as provider_count,
+        winning_days.agreeing_count,
+        winning_days.known_from
+    from winning_days
+    left join moved_days
+        on
+            winning_days.instrument_id = moved_days.instrument_id
+            and winning_days.action_type = moved_days.action_type
+            and winning_days.first_session_date = moved_days.first_session_date
+    left join nearby_days
+        on
+            winning_days.instrument_id = nearby_days.instrument_id
+            and winning_days.action_type = nearby_days.action_type
+            and winning_days.first_session_date = nearby_days.first_session_date
+    where moved_days.instrument_id is null
 
 ),
 
@@ -328,18 +470,17 @@ actions as (
         actions.pay_date,
         actions.frequency_per_year,
         actions.provider,
-        cast(ranked_days.provider_count as integer) as provider_count,
-        cast(ranked_days.agreeing_count as integer) as agreeing_provider_count,
+        cast(counted_days.provider_count as integer) as provider_count,
+        cast(counted_days.agreeing_count as integer) as agreeing_provider_count,
         -- The whole day is known once one of those that agree has told all of it.
-        least(actions.known_from, ranked_days.known_from) as known_from
+        least(actions.known_from, counted_days.known_from) as known_from
     from identified_actions as actions
-    inner join ranked_days
+    inner join counted_days
         on
-            actions.instrument_id = ranked_days.instrument_id
-            and actions.action_type = ranked_days.action_type
-            and actions.first_session_date = ranked_days.first_session_date
-            and actions.provider = ranked_days.provider
-            and ranked_days.provider_number = 1
+            actions.instrument_id = counted_days.instrument_id
+            and actions.action_type = counted_days.action_type
+            and actions.first_session_date = counted_days.first_session_date
+            and actions.provider = counted_days.provider
     left join instruments
         on
             actions.instrument_id = instruments.instrument_id
