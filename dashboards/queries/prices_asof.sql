@@ -15,12 +15,15 @@ with bars as (
     where instrument_id = $instrument_id
 ),
 
--- An action takes effect on the first bar on or after its day.
-actions as (
+-- An action takes effect on the first bar on or after its day. A dividend was paid on the shares of its own day.
+placed_actions as (
     select
         b.session_date,
-        product(coalesce(a.split_ratio, 1)) as split_ratio,
-        sum(coalesce(a.cash_amount, 0))::double as dividend_usd
+        coalesce(a.split_ratio, 1) as split_ratio,
+        coalesce(a.cash_amount, 0)::double as dividend_usd,
+        product(coalesce(a.split_ratio, 1)) over (
+            partition by b.session_date order by a.first_session_date
+        ) as share_ratio
     from fact_corporate_action as a
     asof inner join bars as b on a.first_session_date <= b.session_date
     where
@@ -28,7 +31,15 @@ actions as (
         and a.known_from <= $known_at::timestamptz
         and (a.action_type = 'split' or a.currency = 'USD')
         and a.first_session_date >= (select min(f.session_date) from bars as f)
-    group by b.session_date
+),
+
+actions as (
+    select
+        session_date,
+        product(split_ratio) as split_ratio,
+        sum(dividend_usd * share_ratio) / product(split_ratio) as dividend_usd
+    from placed_actions
+    group by session_date
 ),
 
 -- The close before in the basis after a split of the day: a dividend leaves 1 - dividend / that close of the price. One

@@ -22,7 +22,8 @@
 
 
 {# Common table expressions that end in `winning_bars`: of the versions in `candidates` (current ones) one per instrument
-   and session. The close that most providers have within a thousandth counts, then the preferred provider. #}
+   and session. The close that most providers have within a thousandth counts, then the one that most have to the last
+   digit, then the preferred provider: one that is a cent off does not win against two that are equal. #}
 {% macro winning_bars(candidates) -%}
 -- Most instruments have one provider, which needs no vote.
 contested_instruments as (
@@ -43,7 +44,8 @@ votes as (
             case
                 when greatest(own.close_usd, others.close_usd) <= least(own.close_usd, others.close_usd) * 1.001 then 1
             end
-        ) as agreeing_provider_count
+        ) as agreeing_provider_count,
+        count(case when {{ is_same_value('own.close_usd', 'others.close_usd') }} then 1 end) as equal_provider_count
     from {{ candidates }} as own
     inner join contested_instruments
         on own.instrument_id = contested_instruments.instrument_id
@@ -63,7 +65,11 @@ ranked_bars as (
         votes.agreeing_provider_count,
         row_number() over (
             partition by candidates.instrument_id, candidates.session_date
-            order by votes.agreeing_provider_count desc, candidates.provider_rank asc, candidates.provider asc
+            order by
+                votes.agreeing_provider_count desc,
+                votes.equal_provider_count desc,
+                candidates.provider_rank asc,
+                candidates.provider asc
         ) as bar_rank
     from {{ candidates }} as candidates
     inner join votes
@@ -99,4 +105,10 @@ winning_bars as (
     ] %}
         {{ prefix }}{{ column }} {{- ',' if not loop.last }}
     {%- endfor %}
+{%- endmacro %}
+
+
+{# Whether two providers tell one value: binary fractions of it may differ, a cent of the dearest share is more. #}
+{% macro is_same_value(left, right) -%}
+    abs({{ left }} - {{ right }}) <= 1e-9 * greatest(abs({{ left }}), abs({{ right }}))
 {%- endmacro %}

@@ -151,13 +151,15 @@ neighbours as (
 
 -- An action takes effect on the first bar on or after its day. Before an instrument's first bar there is nothing that it
 -- could change.
-placed_actions as (
+numbered_actions as (
 
     select
         neighbours.instrument_id,
         neighbours.session_date,
-        {{ product('action_days.split_ratio') }} as split_ratio,
-        sum(action_days.dividend_usd) as dividend_usd
+        coalesce(action_days.split_ratio, 1.0) as split_ratio,
+        action_days.dividend_usd,
+        -- Shares on the action's day for one at the old close.
+        {{ product('coalesce(action_days.split_ratio, 1.0)', 'over to_the_day') }} as share_ratio
     from neighbours
     inner join action_days
         on
@@ -166,7 +168,24 @@ placed_actions as (
             and coalesce(neighbours.old_session_date, {{ add_days('neighbours.session_date', -1) }})
             < action_days.first_session_date
     where neighbours.stored_number is null
-    group by neighbours.instrument_id, neighbours.session_date
+    window to_the_day as (
+        partition by neighbours.instrument_id, neighbours.session_date
+        order by action_days.first_session_date
+        rows between unbounded preceding and current row
+    )
+
+),
+
+-- In a gap a split may follow a dividend: what was paid on the shares of its day is told for those of the new bar.
+placed_actions as (
+
+    select
+        instrument_id,
+        session_date,
+        {{ product('split_ratio') }} as split_ratio,
+        sum(dividend_usd * share_ratio) / {{ product('split_ratio') }} as dividend_usd
+    from numbered_actions
+    group by instrument_id, session_date
 
 ),
 

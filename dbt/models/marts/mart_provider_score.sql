@@ -35,6 +35,7 @@ scores as (
         count(case when measure = 'close_usd' and is_winner then 1 end) as won_session_count,
         count(*) as value_count,
         count(case when verdict = 'agrees' then 1 end) as agreeing_count,
+        count(case when is_equal then 1 end) as equal_count,
         count(case when verdict = 'differs' then 1 end) as differing_count,
         count(case when verdict = 'missed_split' then 1 end) as missed_split_count,
         max(provider_score) as provider_score,

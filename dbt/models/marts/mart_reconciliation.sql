@@ -257,6 +257,7 @@ reconciliation as (
         winner_value,
         provider = winner_provider as is_winner,
         difference_ratio,
+        coalesce({{ is_same_value('value', 'winner_value') }}, false) as is_equal,
         tolerance_ratio,
         verdict,
         case when verdict = 'missed_split' then split_ratio end as likely_split_ratio,
