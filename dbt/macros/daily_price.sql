@@ -22,8 +22,8 @@
 
 
 {# Common table expressions that end in `winning_bars`: of the versions in `candidates` (current ones) one per instrument
-   and session. The close that most providers have within a thousandth counts, then the one that most have to the last
-   digit, then the preferred provider: one that is a cent off does not win against two that are equal. #}
+   and session. The close that most providers have within a thousandth counts, then the one that most have to the
+   last digit, then the preferred provider: one that is a cent off does not win against two equal ones. #}
 {% macro winning_bars(candidates) -%}
 -- Most instruments have one provider, which needs no vote.
 contested_instruments as (
