@@ -215,7 +215,7 @@ judged as (
 select
     md5(instrument_id || session_date || measure || provider) as reconciliation_key, instrument_id, symbol, session_date,
     measure, provider, value, winner_provider, winner_value, provider = winner_provider as is_winner, difference_ratio,
-    tolerance_ratio, verdict, if(verdict = 'missed_split', later_split, null) as likely_split_ratio,
+    value = winner_value as is_equal, tolerance_ratio, verdict, if(verdict = 'missed_split', later_split, null) as likely_split_ratio,
     avg((verdict = 'agrees')::integer) over (partition by instrument_id, provider) as provider_score
 from judged;
 
@@ -225,7 +225,7 @@ select
     min(session_date) as first_session_date, max(session_date) as session_date,
     count(*) filter (measure = 'close_usd') as session_count,
     count(*) filter (measure = 'close_usd' and is_winner) as won_session_count, count(*) as value_count,
-    count(*) filter (verdict = 'agrees') as agreeing_count, count(*) filter (verdict = 'differs') as differing_count,
+    count(*) filter (verdict = 'agrees') as agreeing_count, count(*) filter (is_equal) as equal_count, count(*) filter (verdict = 'differs') as differing_count,
     count(*) filter (verdict = 'missed_split') as missed_split_count, max(provider_score) as provider_score,
     max(provider_score) as confirmed_ratio,
     max(abs(difference_ratio)) filter (measure = 'close_usd') as largest_close_difference_ratio
