@@ -48,7 +48,7 @@ def main() -> int:
             page.close()
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         page.goto(f"http://127.0.0.1:{settings.dagster_port}/assets")
-        page.wait_for_selector("text=fact_adjusted_prices", timeout=60_000)
+        page.wait_for_selector("text=bronze_alpha_vantage", timeout=60_000)
         page.wait_for_timeout(4_000)
         page.screenshot(path=FOLDER / "dagster-assets.png")
         browser.close()
