@@ -58,7 +58,7 @@ generate: .venv/.run ## Write the files that come from contracts and providers
 
 .PHONY: test
 test: .venv/.dev ## Run every test, offline
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: chaos
 chaos: .venv/.dev ## The kill proofs at full length (about an hour): KILLS=20 a phase

@@ -57,7 +57,6 @@ EMPTY_MANIFEST = json.dumps(
         "sources": {},
     }
 ).encode()
-pytestmark = pytest.mark.xdist_group("backfill")
 
 
 @pytest.fixture

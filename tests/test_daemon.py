@@ -27,7 +27,7 @@ BARS = "silver/alpha_vantage/weekly_adjusted"
 GROUPED, SESSIONS = "bronze/polygon/grouped_daily", ("2026-11-18", "2026-11-19", "2026-11-20")
 MODULE = "market_pipeline.orchestration.definitions"
 DEADLINE_S = 240.0  # the daemon and its code server import Dagster before they look
-pytestmark = [pytest.mark.daemon, pytest.mark.slow, pytest.mark.xdist_group("daemon")]
+pytestmark = [pytest.mark.daemon, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -49,7 +49,6 @@ def test_a_split_that_a_provider_missed_is_fetched_from_the_other_one_too() -> N
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("demo")
 def test_the_demo_shows_corrections_and_a_missed_split_and_the_second_one_has_nothing_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,7 +50,7 @@ TABLES = (
     "fact_price_version",
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("end_to_end")]
+pytestmark = [pytest.mark.slow]
 
 
 def settings_for(home: Path, url: str, *, profile: str = "demo-test", **more: str) -> Settings:
@@ -66,10 +66,6 @@ def environment(home: Path, url: str, *, profile: str, **more: str) -> dict[str,
         "ALPHA_VANTAGE_BASE_URL": f"{url}/alpha_vantage",
         "ALPHA_VANTAGE_API_KEY": KEY,
         "ALPHA_VANTAGE_PLAN": "premium-1200",
-        "FMP_BASE_URL": f"{url}/fmp",
-        "FMP_API_KEY": KEY,
-        "POLYGON_BASE_URL": f"{url}/polygon",
-        "POLYGON_API_KEY": KEY,
         **more,
     }
 
@@ -533,6 +529,10 @@ def test_the_key_is_in_no_file_and_no_output_after_a_run_with_faults(tmp_path: P
             tmp_path,
             url,
             profile="demo-canary",
+            FMP_BASE_URL=f"{url}/fmp",
+            FMP_API_KEY=KEY,
+            POLYGON_BASE_URL=f"{url}/polygon",
+            POLYGON_API_KEY=KEY,
             MARKET_PIPELINE_UNIVERSE="BQLN,CQXT,VEXQ,XLOM",
             MARKET_PIPELINE_CLOCK=SATURDAYS[-1].isoformat(),
         )

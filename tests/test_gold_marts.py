@@ -20,7 +20,7 @@ import gold_daily_oracle as oracle
 from gold_dbt import run_dbt
 from market_pipeline import catalog, providers, seeding
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gold_marts")]
+pytestmark = [pytest.mark.slow]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TOLERANCE = 1e-9

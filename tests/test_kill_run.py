@@ -36,7 +36,7 @@ FIRST = dt.datetime(2026, 7, 11, 12, tzinfo=dt.UTC)
 PROFILE = "demo-kill"
 TARGETS = ("alpha_vantage/weekly_adjusted", "alpha_vantage/overview")
 
-pytestmark = [pytest.mark.kill, pytest.mark.slow, pytest.mark.xdist_group("kill_run")]
+pytestmark = [pytest.mark.kill, pytest.mark.slow]
 
 
 @dataclass

@@ -35,7 +35,6 @@ from sample_profile import CLOCK, KEY, SEEDS, WEEK, Profile, make, receiving
 WEEKLY, OVERVIEW = "bronze/alpha_vantage/weekly_adjusted", "bronze/alpha_vantage/overview"
 BARS, PROFILES = "silver/alpha_vantage/weekly_adjusted", "silver/alpha_vantage/overview"
 WEEKLIES = (WEEKLY, BARS, OVERVIEW, PROFILES)
-pytestmark = pytest.mark.xdist_group("orchestration")
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ import warehouse_fixture as fixture
 from market_pipeline.errors import Busy, ConfigurationError, HashMismatch, LakeError, ObjectMissing
 from market_pipeline.warehouse import QueryError, QueryTimeout, Warehouse
 
-KILLS = int(os.environ.get("MARKET_PIPELINE_TEST_KILLS", "20"))
+KILLS = int(os.environ.get("MARKET_PIPELINE_TEST_KILLS", "10"))
 NOW = fixture.NOW
 
 

@@ -29,7 +29,7 @@ NOW = dt.datetime(2026, 11, 18, 15, 0, tzinfo=dt.UTC)
 HEADER = "timestamp,open,high,low,close,adjusted close,volume,dividend amount"
 FAST = Pace(calls_per_day=None, interval_s=0.0)
 KEY = "CANARYKEY0123456"
-KILLS = int(os.environ.get("MARKET_PIPELINE_TEST_KILLS", "20"))
+KILLS = int(os.environ.get("MARKET_PIPELINE_TEST_KILLS", "10"))
 
 
 class Wire:
