@@ -189,8 +189,9 @@ class Pipeline:
         """Provider -> bronze for slices of one feed, oldest first; one writer per feed at a time.
 
         `symbols` narrows the instruments to ask for (all requests about the whole market stay). With `trailing` the
-        older slices are asked again if the newest one is new: that is how corrections of a session are found. Once a
-        budget is spent, a key refused or the provider silent, the remaining slices are not asked, and say so.
+        older slices are asked again where the newest one is new, by instrument if the feed is asked so: that is how
+        corrections of a session are found. Once a budget is spent, a key refused or the provider silent, the
+        remaining slices are not asked, and say so.
         """
         provider, feed = self.feed(provider_name, dataset)
         if (problem := self.why_inactive(provider, feed)) is not None:

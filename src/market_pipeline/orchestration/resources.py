@@ -37,7 +37,7 @@ class Asked:
     again from the UI is the same run.
 
     - `allow_partial`: go on without symbols that were refused or failed.
-    - `refetch`: ask again for everything; `trailing`: for the older slices if the newest one is new.
+    - `refetch`: ask again for everything; `trailing`: for the older slices where the newest one is new.
     - `symbols`: ask for these only; whole-market requests stay. `max_calls`: stop after so many calls.
     """
 
