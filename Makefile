@@ -61,9 +61,9 @@ test: .venv/.dev ## Run every test, offline
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: chaos
-chaos: .venv/.dev ## The kill proofs at full length (about an hour): KILLS=20 a phase
-	MARKET_PIPELINE_TEST_RUN_KILLS=$(or $(KILLS),20) MARKET_PIPELINE_TEST_KILLS=100 \
-		$(BIN)/python -m pytest -q -s tests -m kill
+chaos: .venv/.dev ## The proofs at full length, where they were left: PROOFS="8 13" MINUTES=20 a proof, SEED=1, FRESH=1
+	PYTHONPATH=src:tests nice -n 10 $(BIN)/python -m proofs $(PROOFS) --minutes $(or $(MINUTES),20) --seed $(or $(SEED),1) \
+		$(if $(FRESH),--fresh)
 
 .PHONY: screenshots
 screenshots: .venv/.dev ## Take the pictures of the README from a running make dev

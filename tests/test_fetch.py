@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from market_pipeline import fetch
 from market_pipeline.errors import QuotaExhausted
 from market_pipeline.feed import Auth, Feed, Outcome, Pace, Request, Verdict
-from market_pipeline.fetch import REDACTED, Answer, Client
+from market_pipeline.fetch import REDACTED, Answer, Client, Patience
 from market_pipeline.partition import Grain, Slice
 from market_pipeline.providers.alpha_vantage import PROVIDER
 from market_pipeline.quota import Ledger
@@ -239,9 +239,7 @@ def test_deep_or_huge_json_is_judged_not_followed(tmp_path: Path, body: bytes) -
 
 
 @pytest.mark.usefixtures("single_try")
-def test_a_body_that_drips_ends_some_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "BODY_SECONDS", 0.2)
-
+def test_a_body_that_drips_ends_some_time(tmp_path: Path) -> None:
     def drip(_head: bytes, _number: int) -> Iterator[bytes]:
         yield head("Content-Length: 100000")
         for _ in range(200):
@@ -249,9 +247,35 @@ def test_a_body_that_drips_ends_some_time(tmp_path: Path, monkeypatch: pytest.Mo
             yield b"x"
 
     started = time.monotonic()
-    with Wire(drip) as server, client(tmp_path, url=server.url) as made:
+    with Wire(drip) as server, client(tmp_path, url=server.url, patience=Patience(body_s=0.2)) as made:
         assert made.fetch(WEEKLY, IBM).verdict.reason == "body:too_slow"
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.usefixtures("single_try")
+def test_a_head_that_drips_ends_some_time(tmp_path: Path) -> None:
+    """Each byte starts a time-out between two bytes anew, so the head has a time of its own."""
+
+    def drip(_head: bytes, _number: int) -> Iterator[bytes]:
+        for byte in b"HTTP/1.1 200 OK\r\nX-Patience: " + b"x" * 200:
+            time.sleep(0.02)
+            yield bytes([byte])
+
+    started = time.monotonic()
+    with Wire(drip) as server, client(tmp_path, url=server.url, patience=Patience(head_s=0.2)) as made:
+        answer = made.fetch(WEEKLY, IBM)
+    assert (answer.verdict.outcome, answer.verdict.is_retryable) == (Outcome.FAILED, True)
+    assert answer.verdict.reason.startswith("unreachable")
+    assert time.monotonic() - started < 3
+
+
+def test_a_storm_that_lasts_costs_few_retries(tmp_path: Path, machine: Time) -> None:
+    with client(tmp_path, answer=lambda _: reply(b"", 503)) as made:
+        calls = [made.fetch(WEEKLY, IBM).calls for _ in range(200)]
+    assert calls[:3] == [5, 5, 5]
+    assert sum(calls) <= 200 * 1.15 + 15
+    with client(tmp_path, answer=lambda _: reply(b"", 503)) as made:
+        assert made.fetch(WEEKLY, IBM).calls == 5, "another run has retries of its own"
 
 
 # Retries

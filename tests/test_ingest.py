@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -338,11 +339,22 @@ def test_twenty_restarts_in_one_window_spend_no_more(many: Lake) -> None:
 
 def test_retries_count_against_the_budget(many: Lake) -> None:
     for symbol in many.symbols:
-        many.api.answers[symbol] = lambda: reply(b"", 503)
+        many.api.answers[symbol] = lambda: reply(b"", 503) if len(many.api.asked) % 2 else reply(weeks(2))
     with stamina.set_testing(True, attempts=5):
         report = many.take(pace=FREE)
     assert len(many.api.asked) == report.calls_used == 25
-    assert (report.failed, report.deferred) == (5, 55)
+    assert (report.fetched, report.failed, report.deferred) == (12, 1, 47)
+
+
+def test_a_storm_ends_the_run_before_it_has_asked_for_everything(many: Lake) -> None:
+    """Five requests in a row with nothing but "busy" are enough to know; what was not asked says why."""
+    for symbol in many.symbols:
+        many.api.answers[symbol] = lambda: reply(b"", 503)
+    with stamina.set_testing(True, attempts=5):
+        report = many.take()
+    assert len(many.api.asked) == report.calls_used <= 5 + 15
+    assert len(set(many.api.asked)) == 5
+    assert Counter(problem.reason for problem in report.problems) == {"http_503": 5, "provider_unreachable": 55}
 
 
 def test_a_snapshot_of_the_past_cannot_be_taken(lake: Lake) -> None:

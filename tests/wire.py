@@ -18,7 +18,7 @@ import httpx2
 
 from market_pipeline import layout, manifest
 from market_pipeline.feed import Feed, Instrument, Outcome, Pace, Provider
-from market_pipeline.fetch import Client
+from market_pipeline.fetch import PATIENCE, Client, Patience
 from market_pipeline.manifest import Entry, Payload
 from market_pipeline.partition import Slice
 from market_pipeline.providers.alpha_vantage import PROVIDER
@@ -92,6 +92,7 @@ def client(
     now: Callable[[], dt.datetime] = lambda: NOW,
     sleep: Callable[[float], None] = lambda _seconds: None,
     provider: Provider = PROVIDER,
+    patience: Patience = PATIENCE,
 ) -> Iterator[Client]:
     """A client of ours: over real sockets, or with a function in the place of the network."""
     with Client(
@@ -103,6 +104,7 @@ def client(
         now=now,
         sleep=sleep,
         transport=None if answer is None else httpx2.MockTransport(answer),
+        patience=patience,
     ) as made:
         yield made
 

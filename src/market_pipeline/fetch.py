@@ -6,19 +6,22 @@ the one place where a key meets a URL, and nothing that leaves it (body, reason,
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import html
 import json
 import logging
 import random
 import re
+import socket
+import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import httpx2
@@ -31,12 +34,12 @@ from market_pipeline.feed import Auth, Feed, Outcome, Pace, Provider, Request, V
 from market_pipeline.quota import Budget, Ledger, key_id
 
 TRIES = 5
-RETRY_SECONDS = 300.0
+# Retries that a client may make at once, and those that each request adds: a storm must not multiply the calls.
+RETRIES_MAX, RETRIES_PER_REQUEST = 15.0, 0.15
 WAIT_FIRST_S, WAIT_MAX_S = 1.0, 60.0
 RETRY_AFTER_MAX_S = 900.0
 RETRY_AFTER_FAR_S = 30 * 86_400.0
-BODY_SECONDS = 300.0
-DECODED_MAX = 256 * 1024 * 1024
+DECODED_MAX = 32 * 1024 * 1024
 RATIO_MAX = 200
 ADDRESS_MAX = 8192
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -79,6 +82,21 @@ class Answer:
     resumes_at: dt.datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds that a client waits: for a connection, between two pieces of an answer, for the whole head of an answer
+    and its whole body, and for the last try of a request to begin."""
+
+    connect_s: float = 10.0
+    silence_s: float = 30.0
+    head_s: float = 60.0
+    body_s: float = 300.0
+    retry_s: float = 300.0
+
+
+PATIENCE = Patience()
+
+
 class _BadBody(Exception):
     """Bytes that can't be the whole answer; the text is a short stable word."""
 
@@ -103,8 +121,40 @@ class _Signed(httpx2.BaseTransport):
         self._inner.close()
 
 
+class _HeadWatch:
+    """Cuts a connection whose answer does not begin in time: a time-out between two bytes starts anew with each byte.
+
+    `trace` is called by the client with what it does, and so learns of each connection."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._socket = info["return_value"].get_extra_info("socket")
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[Callable[[], None]]:
+        """Gives the function to call when the answer has begun."""
+        timer = threading.Timer(seconds, self._cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield timer.cancel
+        finally:
+            timer.cancel()
+
+    def _cut(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
 class Client:
-    """One provider, one key. `now` is the profile's clock, `sleep` and `wall` the machine's."""
+    """One provider, one key. `now` is the profile's clock, `sleep` and `wall` the machine's.
+
+    However many requests fail, retries stay near a seventh of the requests: the first failures are tried five times,
+    and in a storm that lasts the later ones once."""
 
     def __init__(
         self,
@@ -117,6 +167,7 @@ class Client:
         now: Callable[[], dt.datetime],
         sleep: Callable[[float], None] = time.sleep,
         transport: httpx2.BaseTransport | None = None,
+        patience: Patience = PATIENCE,
     ) -> None:
         self.provider = provider
         self._base_url = base_url
@@ -126,9 +177,12 @@ class Client:
         self._ledger = ledger
         self._now = now
         self._sleep = sleep
+        self._patience = patience
+        self._retries_left = RETRIES_MAX
+        self._watch = _HeadWatch()
         self._http = httpx2.Client(
             transport=_Signed(transport or httpx2.HTTPTransport(trust_env=False), auth=provider.auth, key=key),
-            timeout=httpx2.Timeout(30.0, connect=10.0),
+            timeout=httpx2.Timeout(patience.silence_s, connect=patience.connect_s),
             follow_redirects=False,
             trust_env=False,
             headers={"Accept-Encoding": "gzip", "User-Agent": f"market-pipeline/{__version__}"},
@@ -151,6 +205,7 @@ class Client:
         QuotaExhausted before an unaffordable try."""
         calls = tries = 0
         last: Answer | None = None
+        self._retries_left = min(RETRIES_MAX, self._retries_left + RETRIES_PER_REQUEST)
 
         def wait_before_next(error: Exception) -> float | bool:
             if isinstance(error, RateLimited) and error.retry_after is not None:
@@ -160,8 +215,10 @@ class Client:
             return False
 
         try:
-            for attempt in stamina.retry_context(on=wait_before_next, attempts=TRIES, timeout=RETRY_SECONDS):
+            seconds = self._patience.retry_s
+            for attempt in stamina.retry_context(on=wait_before_next, attempts=TRIES, timeout=seconds):
                 with attempt:
+                    self._retries_left -= attempt.num > 1
                     wait = self._ledger.book(self.provider.name, key_id(self._key), self._pace, now=self._now())
                     self._sleep(wait)
                     answer = self._once(feed, request)
@@ -171,7 +228,7 @@ class Client:
                     else:
                         calls += 1
                     last = replace(answer, calls=calls)
-                    if max_calls is None or calls < max_calls:
+                    if self._retries_left >= 1 and (max_calls is None or calls < max_calls):
                         self._raise_if_worth_a_retry(last, request)
         except (RateLimited, Unreachable):
             pass
@@ -235,11 +292,20 @@ class Client:
         status: int | None = None
         content_type = ""
         try:
-            with self._http.stream("GET", self._base_url + request.path, params=dict(request.params)) as response:
+            with (
+                self._watch.within(self._patience.head_s) as has_begun,
+                self._http.stream(
+                    "GET",
+                    self._base_url + request.path,
+                    params=dict(request.params),
+                    extensions={"trace": self._watch.trace},
+                ) as response,
+            ):
+                has_begun()
                 status = response.status_code
                 content_type = self._redact(response.headers.get("content-type", "").encode())[0].decode()
                 retry_after = _retry_after(response.headers.get("retry-after"), now=self._now())
-                received = _read(response, limit=feed.max_bytes)
+                received = _read(response, limit=feed.max_bytes, seconds=self._patience.body_s)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             return self._failed(
                 f"unreachable:{type(error).__name__}",
@@ -271,7 +337,7 @@ class Client:
 
 
 def _echo(key: str) -> re.Pattern[bytes]:
-    """Finds the key as it is, percent-encoded, in JSON or in HTML, each character in its own spelling."""
+    """Finds the key as it is, percent-encoded, in JSON or in HTML, each character in its own spelling; also UTF-16."""
     characters = []
     for character in key:
         escaped = json.dumps(character)[1:-1]
@@ -279,7 +345,8 @@ def _echo(key: str) -> re.Pattern[bytes]:
         forms |= {"".join(f"%{byte:02x}" for byte in character.encode()), html.escape(character)}
         forms |= {f"&#{ord(character)};", f"&#x{ord(character):x};", "+" if character == " " else character}
         characters.append(b"|".join(re.escape(form.encode()) for form in sorted(forms, key=len, reverse=True)))
-    return re.compile(b"".join(b"(?:%s)" % forms for forms in characters), re.IGNORECASE)
+    wide = (re.escape(key.encode(encoding)) for encoding in ("utf-16-le", "utf-16-be"))
+    return re.compile(b"|".join((b"".join(b"(?:%s)" % forms for forms in characters), *wide)), re.IGNORECASE)
 
 
 def _is_winding(path: str) -> bool:
@@ -314,7 +381,7 @@ def _within_reach(seconds: float) -> float:
     return min(max(0.0, seconds), RETRY_AFTER_FAR_S)
 
 
-def _read(response: httpx2.Response, *, limit: int) -> bytes:
+def _read(response: httpx2.Response, *, limit: int, seconds: float) -> bytes:
     """The whole body within the limits. HTTP clients accept a body cut short in several framings, so the framing must
     vouch for the end: a length, chunks, or gzip's own trailer (RFC 1952)."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
@@ -325,7 +392,7 @@ def _read(response: httpx2.Response, *, limit: int) -> bytes:
         raise _BadBody("unframed")
     inflate = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
     received, parts, total = 0, [], 0
-    deadline = time.monotonic() + BODY_SECONDS
+    deadline = time.monotonic() + seconds
     for chunk in response.iter_raw():
         received += len(chunk)
         if received > limit:

@@ -26,8 +26,10 @@ from market_pipeline.store import Store
 from market_pipeline.universe import expected
 
 CHECKPOINT_S = 2.0
-# After so many requests in a row without any answer the rest is not asked: each costs minutes of retries.
+# After so many requests in a row without any answer the rest is not asked: each costs minutes of retries. The same
+# after so many that were answered by nothing but "busy" or "later": asking on only prolongs a storm.
 BREAKER = 2
+STORM = 5
 PAGES_MAX = 10_000
 
 
@@ -89,6 +91,7 @@ class Brake:
     resumes_at: dt.datetime | None = None
     is_key_refused: bool = False
     _unanswered: int = field(default=0, init=False)
+    _put_off: int = field(default=0, init=False)
     _calls: int = field(default=0, init=False)
 
     def ask(self, client: Client, feed: Feed, request: Request) -> Answer | None:
@@ -106,6 +109,7 @@ class Brake:
         verdict = answer.verdict
         self._calls += answer.calls
         self._unanswered = self._unanswered + 1 if verdict.reason.startswith("unreachable") else 0
+        self._put_off = self._put_off + 1 if verdict.is_retryable else 0
         if verdict.is_key:
             self.is_key_refused, self.stop = True, (Outcome.REFUSED, "key_refused")
         elif verdict.outcome is Outcome.DEFERRED:
@@ -114,7 +118,7 @@ class Brake:
                 Outcome.DEFERRED,
                 "call_budget_spent" if verdict.exhausts_quota else "provider_asked_to_wait",
             )
-        elif self._unanswered >= BREAKER:
+        elif self._unanswered >= BREAKER or self._put_off >= STORM:
             self.stop = (Outcome.FAILED, "provider_unreachable")
         return answer
 

@@ -15,18 +15,23 @@ import polars as pl
 from market_pipeline.feed import Outcome, Verdict
 
 DEPTH_MAX = 64
+# No answer comes near them. Parsed, a body takes many times its size, so these are looked at before.
+BYTES_MAX = 16 * 1024 * 1024
+VALUES_MAX = 500_000
 _BOM = b"\xef\xbb\xbf"
 _RETRIED = frozenset({408, 425})
 
 
 def read(body: bytes) -> object:
-    """The parsed body, or the Verdict on one that is no JSON (nothing, HTML, plain text, something cut) or is nested
-    deeper than `DEPTH_MAX`, which no data is and which other readers of JSON die of."""
+    """The parsed body, or the Verdict on one that is no JSON (nothing, HTML, plain text, something cut), holds more
+    than `VALUES_MAX` values or lines, or is nested deeper than `DEPTH_MAX`: no data is, and readers die of it."""
     text = body.removeprefix(_BOM).lstrip(b" \t\r\n")
     if not text:
         return Verdict(Outcome.FAILED, "empty_body", is_retryable=True)
     if text.startswith(b"<"):
         return Verdict(Outcome.FAILED, "html", is_retryable=True)
+    if len(text) > BYTES_MAX or text.count(b",") + text.count(b"\n") > VALUES_MAX:
+        return Verdict(Outcome.FAILED, "too_many_values")
     try:
         found = load(body)
     except orjson.JSONDecodeError as error:

@@ -15,6 +15,7 @@ from market_pipeline import layout
 from market_pipeline.errors import LakeError
 from market_pipeline.feed import Feed, Outcome, Request
 from market_pipeline.partition import Slice
+from market_pipeline.seal import sealed, unsealed
 from market_pipeline.store import Store
 
 # The reason of a page with data that its answer has no more: nothing is asked of it.
@@ -77,11 +78,12 @@ def read(store: Store, provider: str, dataset: str, slice_key: str) -> Manifest 
         return None
     key = layout.manifest(prefix, max(seqs))
     try:
-        body = orjson.loads(store.get(key))
+        body = orjson.loads(unsealed(store.get(key)))
         entries = tuple(_entry(item) for item in body["requests"])
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise LakeError(
-            f"{key} is no manifest; restore it from a backup, or delete it to use the one before"
+            f"{key} is no manifest, or not as it was written; restore it from a backup, or delete it to use the one "
+            "before"
         ) from error
     return Manifest(key, max(seqs), entries)
 
@@ -107,7 +109,7 @@ def write(
         "written_at": written_at,
         "requests": [asdict(entry) for entry in entries],
     }
-    store.create(key, orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+    store.create(key, sealed(orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)))
     return key
 
 

@@ -1,6 +1,7 @@
 """The records beside the snapshots: what a generation is, and the health that the newest run left.
 
-Both are JSON files that are replaced whole. What does not belong here: which file is written when (`snapshots`).
+Both are JSON files that are replaced whole, and sealed. What does not belong here: which file is written when
+(`snapshots`).
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from market_pipeline.errors import LakeError
+from market_pipeline.seal import sealed, unsealed
 
 _Record = TypeVar("_Record")
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
@@ -138,10 +140,10 @@ def _adapter(record: type[Any]) -> TypeAdapter[Any]:
 def read_record(path: Path, record: type[_Record]) -> _Record | None:
     """The record in a JSON file; None when there is no file, `LakeError` when the file is no such record."""
     try:
-        found: _Record = _adapter(record).validate_json(path.read_bytes())
+        found: _Record = _adapter(record).validate_json(unsealed(path.read_bytes()))
     except FileNotFoundError:
         return None
-    except (ValidationError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise LakeError(f"{path.name} in {path.parent} can't be read: {first_line(error)}") from error
     return found
 
@@ -150,11 +152,19 @@ def write_record(path: Path, record: object) -> None:
     """Replace a JSON file as a whole: a reader sees the old bytes or the new ones."""
     temporary = path.with_name(f"{path.name}.tmp")
     with temporary.open("wb") as file:
-        file.write(_adapter(type(record)).dump_json(record, indent=1) + b"\n")
+        file.write(sealed(_adapter(type(record)).dump_json(record, indent=2)))
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
     sync(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """mkdir -p that makes each new name durable: what lies in a folder is lost with the folder's own name."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
 
 
 def sync(path: Path) -> None:

@@ -27,7 +27,7 @@ from pathlib import Path
 import duckdb
 
 from market_pipeline.errors import Busy, ConfigurationError, HashMismatch, LakeError, ObjectMissing
-from market_pipeline.records import Generation, Health, first_line, read_record, sync, write_record
+from market_pipeline.records import Generation, Health, first_line, make_folder, read_record, sync, write_record
 
 POINTER = "CURRENT"
 HEALTH = "health.json"
@@ -57,7 +57,7 @@ def published(folder: Path) -> tuple[Generation, ...]:
 @contextlib.contextmanager
 def writer_lock(folder: Path) -> Iterator[None]:
     """Hold the folder's only writer's place; `Busy` names the process that has it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
@@ -75,7 +75,7 @@ def writer_lock(folder: Path) -> Iterator[None]:
 def write_health(folder: Path, health: Health) -> None:
     """Replace `health.json`. Runs that publish nothing write it too, so it has a lock of its own, held for
     milliseconds and waited for."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     handle = os.open(folder / ".health.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from market_pipeline import snapshots
-from market_pipeline.errors import LakeError, MarketPipelineError, ObjectMissing
+from market_pipeline.errors import HashMismatch, LakeError, MarketPipelineError, ObjectMissing
 from market_pipeline.records import (
     DatasetHealth,
     FailedCheck,
@@ -204,8 +204,8 @@ class Warehouse:
         return found
 
     def rollback(self, generation: str | None = None) -> Generation:
-        """Point readers at a named generation, or at the one before the present; with an unreadable pointer, at the
-        newest. Its bytes are compared with its hash first."""
+        """Point readers at a named generation, or at the newest sound one before the present; with an unreadable
+        pointer, at the newest sound one. Its bytes are compared with its hash first."""
         with self.lock():
             found = self.generations()
             try:
@@ -220,9 +220,21 @@ class Warehouse:
                 known = ", ".join(g.generation for g in found) or "none"
                 which = "an earlier generation" if generation is None else f"generation {generation}"
                 raise ObjectMissing(f"There is no {which} in {self.folder}; on disk: {known}")
-            snapshots.check(self.folder, wanted[0])
-            snapshots.point(self.folder, wanted[0])
-            return wanted[0]
+            sound = self._newest_sound(wanted)
+            snapshots.point(self.folder, sound)
+            return sound
+
+    def _newest_sound(self, wanted: Sequence[Generation]) -> Generation:
+        """The first of these whose bytes are the published ones; the first one's HashMismatch when there is none."""
+        mismatch: HashMismatch | None = None
+        for generation in wanted:
+            try:
+                snapshots.check(self.folder, generation)
+            except HashMismatch as error:
+                mismatch = mismatch or error
+            else:
+                return generation
+        raise mismatch or AssertionError("somebody asks for one of none")
 
     def _open(self) -> tuple[duckdb.DuckDBPyConnection, Generation]:
         """Open what the pointer names. The pointer may move and the file be pruned in between: then look again."""

@@ -1,0 +1,154 @@
+"""Promise 3: publishing and dbt killed at random, with readers in processes of their own.
+
+No reader sees two generations at once, an older one than before, or an error; what is published is whole after each
+kill. A kill counts when it left a publication or a build half done.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from pathlib import Path
+
+import duckdb
+
+import gold_lake
+from market_pipeline import catalog
+from market_pipeline.settings import REPOSITORY
+from market_pipeline.warehouse import Warehouse
+from proofs import oracle
+from proofs.forks import KILLED, Forks
+from proofs.proof import Proof, Result
+from proofs.readers import Readers, reading
+from proofs.workers import publish_pair
+from test_gold import second_provider
+
+ROWS = 20_000
+P99_MS, READS_FOR_P99 = 250.0, 5000
+SQL_SUM = "select sum(v), sum(i), count(*) from (from a union all from b)"
+
+
+def _is_half_done(warehouse: Path) -> bool:
+    """A file is unfinished, or finished and not yet pointed at."""
+    records = {path.stem for path in warehouse.glob("gold-*.json")}
+    return any(".tmp" in p.name or (p.suffix == ".duckdb" and p.stem not in records) for p in warehouse.glob("gold-*"))
+
+
+class _Publisher:
+    """Kills the publishing loop and judges what is left."""
+
+    def __init__(self, folder: Path, forks: Forks, *, seed: int) -> None:
+        self.folder, self.wrong = folder, list[str]()
+        self.killed = self.midway = self.newest = 0
+        self._rng, self._forks = random.Random(f"publish {seed}"), forks
+        publish_pair(Warehouse(folder / "warehouse"), folder / "build.duckdb", rows=ROWS)
+        started = time.monotonic()
+        assert forks.run("publish_once", folder, 0, seconds=60) == 0
+        self._length = time.monotonic() - started
+
+    def kill_once(self) -> None:
+        code = self._forks.run("publish", self.folder, ROWS, seconds=self._rng.uniform(0.2, 2.0) * self._length)
+        self.killed += code == KILLED
+        if code != KILLED:
+            self.wrong.append(f"the publisher ended with {code}")
+        self.midway += code == KILLED and _is_half_done(self.folder / "warehouse")
+        for leftover in self.folder.glob("build-*.duckdb*"):
+            leftover.unlink()
+        try:
+            number = oracle.published(oracle.files(self.folder / "warehouse"))
+        except oracle.Lost as error:
+            self.wrong.append(str(error))
+            return
+        if number < self.newest:
+            self.wrong.append(f"generation {number} after {self.newest}")
+        self.newest = number
+
+    def result(self, done: int, readers: Readers) -> Result:
+        told = readers.wait()
+        self.wrong += told["faults"]
+        if told["p99_ms"] > P99_MS and told["reads"] >= READS_FOR_P99:
+            load = os.getloadavg()[0]
+            self.wrong.append(f"p99 of opening is {told['p99_ms']:.0f} ms, the machine's load {load:.1f}")
+        warehouse = Warehouse(self.folder / "warehouse")
+        publish_pair(warehouse, self.folder / "last.duckdb", rows=ROWS)
+        if _is_half_done(warehouse.folder) or len(list(warehouse.folder.glob("gold-*.duckdb"))) > 3:
+            self.wrong.append("the next publication did not clean up")
+        counts = {"kills": self.killed, "in mid-publish": self.midway, "reads": told["reads"]}
+        return Result(done or told["reads"], tuple(self.wrong), counts, {"p99 of opening, ms": told["p99_ms"]})
+
+
+def run_kills(count: int, *, seed: int, folder: Path) -> Result:
+    """So many kills in mid-publish, with four readers that never pause."""
+    with Forks() as forks:
+        publisher = _Publisher(folder, forks, seed=seed)
+        with reading(folder / "warehouse") as readers:
+            while publisher.midway < count and publisher.killed < 6 * count + 20 and not publisher.wrong:
+                publisher.kill_once()
+            return publisher.result(publisher.midway, readers)
+
+
+def run_reads(count: int, *, seed: int, folder: Path) -> Result:
+    """So many reads by four readers, while the publisher is killed all the time."""
+    with Forks() as forks:
+        publisher = _Publisher(folder, forks, seed=seed)
+        with reading(folder / "warehouse", reads=count) as readers:
+            while readers.are_running() and not publisher.wrong:
+                publisher.kill_once()
+            return publisher.result(0, readers)
+
+
+def _tables(warehouse: Path) -> dict[str, tuple[int, int]]:
+    """Rows and the sum of their hashes of every table of what is published."""
+    newest = max(warehouse.glob("gold-*.duckdb"))
+    with duckdb.connect(str(newest), read_only=True) as con:
+        names = [name for (name,) in con.execute("select table_name from duckdb_tables()").fetchall()]
+        sums = {name: con.execute(f'select count(*), sum(hash(t)) from "{name}" as t').fetchall() for name in names}
+    return {name: (rows, hashed) for name, ((rows, hashed),) in sums.items()}
+
+
+def run_builds(count: int, *, seed: int, folder: Path) -> Result:
+    """gold.build killed in mid-dbt (or, at times, later); what was published stays, and the build that is left alone
+    makes the tables that an undisturbed one makes."""
+    rng = random.Random(f"dbt {seed}")
+    shutil.copytree(REPOSITORY / "dbt", folder / "dbt", ignore=shutil.ignore_patterns("target", "logs"))
+    catalog.write(second_provider(), folder / "dbt", folder / "docs")
+    gold_lake.write(folder / "lake", gold_lake.silver_bars(), second_provider())
+    warehouse, wrong = folder / "warehouse", list[str]()
+    killed = in_dbt = in_publish = 0
+    with Forks() as forks:
+        for _ in range(2):  # the first one also reads the project
+            started = time.monotonic()
+            assert forks.run("build", folder, seconds=300) == 0
+        length, before = time.monotonic() - started, _tables(warehouse)
+        number = oracle.published(oracle.files(warehouse))
+        while in_dbt < count and killed < 3 * count + 5 and not wrong:
+            code = forks.run("build", folder, seconds=rng.uniform(0.15, 0.95) * length)
+            killed += code == KILLED
+            in_publish += code == KILLED and _is_half_done(warehouse)
+            in_dbt += code == KILLED and any(warehouse.glob("build-*/build.duckdb")) and not _is_half_done(warehouse)
+            if code not in (0, KILLED):
+                wrong.append(f"a build ended with {code}")
+            try:
+                now = oracle.published(oracle.files(warehouse))
+            except oracle.Lost as error:
+                wrong.append(str(error))
+                break
+            if now < number or (now > number + 1 and code == KILLED):
+                wrong.append(f"generation {now} after {number}")
+            number = now
+        if forks.run("build", folder, seconds=300) != 0:
+            wrong.append("the build after the kills failed")
+        elif _tables(warehouse) != before:
+            wrong.append("the tables differ from those of an undisturbed build")
+        if any(warehouse.glob("build-*")) or _is_half_done(warehouse):
+            wrong.append("the build after the kills did not clean up")
+    return Result(in_dbt, tuple(wrong), {"kills": killed, "in mid-publish": in_publish})
+
+
+PROOFS = (
+    Proof(3, "publish", "publishing killed, four readers beside it", "kills", 6, 300, 50, run_kills),
+    Proof(3, "reads", "reads while publishing is killed all the time", "reads", 300, 100_000, 10_000, run_reads),
+    Proof(3, "dbt", "a build of gold killed in mid-dbt", "kills", 1, 60, 5, run_builds),
+)
