@@ -1,9 +1,10 @@
-"""A reader of gold in a process of its own, which notes what a reader must never see.
+"""Readers of gold in a process of their own, four threads each, which note what a reader must never see.
 
     python -m proofs.readers WAREHOUSE READS
 
-It opens what is published, compares both tables, closes, and begins again, READS times (0: until standard input ends);
-then it says in JSON what it saw. `v` is the instant of a generation, the same in every row of both tables.
+Each opens what is published, compares both tables, closes, and begins again, READS times in all (0: until standard
+input ends); then the process says in JSON what they saw. `v` is the instant of a generation, the same in every row of
+both tables.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 from market_pipeline.warehouse import Warehouse
 from proofs.forks import environment
 
+THREADS = 4
 SQL = """
 select
     (select count(*) from a), (select count(*) from b), (select min(v) from a), (select max(v) from a),
@@ -29,8 +31,38 @@ select
 """
 
 
+class Reader:
+    """One thread's reads and what it noted."""
+
+    def __init__(self, folder: Path, reads: int, has_ended: threading.Event) -> None:
+        self._warehouse, self._reads, self._has_ended = Warehouse(folder), reads, has_ended
+        self.done = self._newest = 0
+        self.opened: list[float] = []
+        self.faults: list[str] = []
+
+    def look(self) -> None:
+        """Read so many times, or until it is told to end."""
+        while not (self.done >= self._reads if self._reads else self._has_ended.is_set()):
+            self.done += 1
+            try:
+                self._read()
+            except Exception as error:  # noqa: BLE001 - any error of a reader is the finding
+                self.faults.append(f"{type(error).__name__}: {error}")
+
+    def _read(self) -> None:
+        started = time.perf_counter()
+        with self._warehouse.connect() as (con, _):
+            self.opened.append((time.perf_counter() - started) * 1000)
+            ((rows_a, rows_b, *instants),) = con.execute(SQL).fetchall()
+        if rows_a != rows_b or len(set(instants)) != 1:
+            self.faults.append(f"torn: {rows_a} and {rows_b} rows of {instants}")
+        if instants[0] < self._newest:
+            self.faults.append(f"backwards: {instants[0]} after {self._newest}")
+        self._newest = max(self._newest, instants[0])
+
+
 def look(folder: Path, reads: int) -> dict[str, Any]:
-    """Read so many times, or until standard input ends."""
+    """Four readers in this process, which share so many reads; 0 means until standard input ends."""
     has_ended = threading.Event()
 
     def wait() -> None:
@@ -38,32 +70,21 @@ def look(folder: Path, reads: int) -> dict[str, Any]:
         has_ended.set()
 
     threading.Thread(target=wait, daemon=True).start()
-    warehouse, newest, done = Warehouse(folder), 0, 0
-    opened: list[float] = []
-    faults: list[str] = []
-    generations: set[str] = set()
-    while not (done >= reads if reads else has_ended.is_set()):
-        started = time.perf_counter()
-        try:
-            with warehouse.connect() as (con, generation):
-                opened.append((time.perf_counter() - started) * 1000)
-                ((rows_a, rows_b, *instants),) = con.execute(SQL).fetchall()
-        except Exception as error:  # noqa: BLE001 - any error of a reader is the finding
-            faults.append(f"{type(error).__name__}: {error}")
-            done += 1
-            continue
-        done += 1
-        generations.add(generation.generation)
-        if rows_a != rows_b or len(set(instants)) != 1:
-            faults.append(f"torn: {rows_a} and {rows_b} rows of {instants}")
-        if instants[0] < newest:
-            faults.append(f"backwards: {instants[0]} after {newest}")
-        newest = max(newest, instants[0])
-    return {"reads": done, "faults": faults[:20], "opened": opened, "generations": len(generations)}
+    readers = [Reader(folder, -(-reads // THREADS), has_ended) for _ in range(THREADS)]
+    threads = [threading.Thread(target=reader.look) for reader in readers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {
+        "reads": sum(reader.done for reader in readers),
+        "faults": [fault for reader in readers for fault in reader.faults[:5]],
+        "opened": [ms for reader in readers for ms in reader.opened],
+    }
 
 
 class Readers:
-    """Several readers; `wait` gives what they saw together."""
+    """Several such processes; `wait` gives what they saw together."""
 
     def __init__(self, folder: Path, *, count: int, reads: Sequence[int]) -> None:
         self._processes = [
@@ -89,7 +110,6 @@ class Readers:
             "reads": sum(found["reads"] for found in told),
             "faults": [fault for found in told for fault in found["faults"]],
             "p99_ms": opened[int(len(opened) * 0.99)] if opened else 0.0,
-            "generations": max(found["generations"] for found in told),
         }
 
     def kill(self) -> None:
@@ -100,8 +120,8 @@ class Readers:
 
 
 @contextmanager
-def reading(folder: Path, *, count: int = 4, reads: int = 0) -> Iterator[Readers]:
-    """`count` readers that share so many reads (0: until waited for)."""
+def reading(folder: Path, *, count: int = 2, reads: int = 0) -> Iterator[Readers]:
+    """`count` processes of readers that share so many reads (0: until waited for)."""
     shares = [reads // count + (number < reads % count) for number in range(count)]
     made = Readers(folder, count=count, reads=shares)
     try:
@@ -111,7 +131,7 @@ def reading(folder: Path, *, count: int = 4, reads: int = 0) -> Iterator[Readers
 
 
 def main() -> None:
-    """One reader."""
+    """One process of readers."""
     print(json.dumps(look(Path(sys.argv[1]), int(sys.argv[2]))))
 
 

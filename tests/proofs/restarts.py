@@ -48,4 +48,4 @@ def run(count: int, *, seed: int, folder: Path) -> Result:
     return Result(count, tuple(wrong), {"killed": killed, "calls": sent, "calls the windows had": cap})
 
 
-PROOFS = (Proof(12, "restarts", "restarts inside one quota window", "restarts", 25, 400, 100, run),)
+PROOFS = (Proof(12, "restarts", "restarts inside one quota window", "restarts", 20, 200, 100, run),)
