@@ -47,10 +47,11 @@ def find() -> tuple[Proof, ...]:
 
 
 def chosen(words: list[str]) -> tuple[Proof, ...]:
-    """The proofs of these numbers or names; all without any."""
+    """The proofs of these numbers or names, in this order; all without any."""
     known = find()
     unknown = [word for word in words if not any(word in (str(proof.number), proof.name) for proof in known)]
     if unknown:
         names = ", ".join(f"{proof.number} {proof.name}" for proof in known)
         raise SystemExit(f"There is no proof {unknown[0]}; there are: {names}")
-    return tuple(proof for proof in known if not words or {str(proof.number), proof.name} & set(words))
+    found = [proof for word in words for proof in known if word in (str(proof.number), proof.name)]
+    return tuple(dict.fromkeys(found)) or known
