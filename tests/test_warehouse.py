@@ -7,13 +7,10 @@ import fcntl
 import hashlib
 import json
 import os
-import random
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -23,7 +20,6 @@ import warehouse_fixture as fixture
 from market_pipeline.errors import Busy, ConfigurationError, HashMismatch, LakeError, ObjectMissing
 from market_pipeline.warehouse import QueryError, QueryTimeout, Warehouse
 
-KILLS = int(os.environ.get("MARKET_PIPELINE_TEST_KILLS", "10"))
 NOW = fixture.NOW
 
 
@@ -359,83 +355,3 @@ def test_the_stamp_moves_with_pointer_and_health(warehouse: Warehouse, build_db:
     warehouse.write_health(fixture.health("000001", has_failed=True))
     seen.append(warehouse.stamp())
     assert len(set(seen)) == 4
-
-
-def _publisher(build_db: Path, folder: Path) -> subprocess.Popen[str]:
-    script = Path(fixture.__file__)
-    return subprocess.Popen(
-        [sys.executable, str(script), str(build_db), str(folder)], stdout=subprocess.PIPE, text=True
-    )
-
-
-class _Readers:
-    """Threads that open, read and compare without pause, and remember what they saw."""
-
-    def __init__(self, folder: Path, count: int) -> None:
-        self.warehouse = Warehouse(folder)
-        self.reads = 0
-        self.problems: list[str] = []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._loop, daemon=True) for _ in range(count)]
-
-    def __enter__(self) -> _Readers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(30)
-
-    def _loop(self) -> None:
-        newest = 0
-        sql = "select count(*) as n, sum(hash(t)) as h from fact_adjusted_prices as t"
-        wanted = None
-        while not self._stop.is_set():
-            try:
-                rows, generation = self.warehouse.query(sql)
-            except Exception as error:  # noqa: BLE001 - any error at all is what the test looks for
-                self.problems.append(f"{type(error).__name__}: {error}")
-                continue
-            self.reads += 1
-            seen = rows.to_pylist()[0]
-            wanted = wanted or seen
-            if seen != wanted or seen["n"] != generation.tables["fact_adjusted_prices"]:
-                self.problems.append(f"torn: {seen} in {generation.generation}")
-            if generation.number < newest:
-                self.problems.append(f"backwards: {generation.number} after {newest}")
-            newest = generation.number
-
-
-def _leftovers(folder: Path) -> Iterator[str]:
-    records = {path.stem for path in folder.glob("gold-*.json")}
-    for path in folder.glob("gold-*"):
-        if ".tmp" in path.name or (path.suffix == ".duckdb" and path.stem not in records):
-            yield path.name
-
-
-@pytest.mark.kill
-def test_a_killed_publisher_leaves_one_whole_generation(warehouse: Warehouse, build_db: Path) -> None:
-    """SIGKILL at random moments of the publishing loop, with readers that never pause."""
-    rng = random.Random(11)
-    folder = warehouse.folder
-    in_mid_write = 0
-    with _Readers(folder, 2) as readers:
-        for _ in range(KILLS):
-            child = _publisher(build_db, folder)
-            assert child.stdout is not None
-            child.stdout.readline()  # it has published once, so it is in its loop
-            time.sleep(rng.uniform(0, 0.4))
-            child.send_signal(signal.SIGKILL)
-            child.wait()
-            child.stdout.close()
-            in_mid_write += bool(list(_leftovers(folder)))
-            assert warehouse.verify() is not None
-    assert readers.problems == []
-    assert readers.reads > KILLS
-    assert in_mid_write >= KILLS // 4, "most kills must hit a publish in progress"
-    after = fixture.publish(folder, build_db=build_db)
-    assert list(_leftovers(folder)) == []
-    assert warehouse.verify() == after
-    assert len(warehouse.generations()) == 3
