@@ -20,7 +20,11 @@ Rows that break a rule are data (quarantine), not exceptions. No message here ma
 from __future__ import annotations
 
 import datetime as dt
+import difflib
+from collections.abc import Iterable
 from typing import Any
+
+_LISTED = 60
 
 
 class MarketPipelineError(Exception):
@@ -115,3 +119,13 @@ class CreateConflict(LakeError):
 
 class Busy(LakeError):
     """Another process holds the lock."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> ConfigurationError:
+    """The error for a name that nobody knows: the closest one, then all, or how many where they would fill a screen."""
+    names = tuple(known)
+    folded = {known_name.casefold(): known_name for known_name in reversed(names)}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    meant = f"; did you mean {folded[close[0]]}?" if close else ""
+    rest = f"known: {', '.join(names) or 'none'}" if len(names) <= _LISTED else f"{len(names):,} are known"
+    return ConfigurationError(f"There is no {what} {name}{meant}; {rest}")

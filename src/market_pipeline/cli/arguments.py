@@ -8,8 +8,7 @@ from __future__ import annotations
 import datetime as dt
 
 from market_pipeline import calendar
-from market_pipeline.cli.output import unknown
-from market_pipeline.errors import ConfigurationError
+from market_pipeline.errors import ConfigurationError, unknown
 from market_pipeline.orchestration import legs
 from market_pipeline.orchestration.partitions import first_day, note_first_day
 from market_pipeline.partition import Grain

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import sys
@@ -36,14 +35,6 @@ def problem(text: str) -> None:
     err.print(text, markup=False)
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> ConfigurationError:
-    """The error for a name that nobody knows: the closest one, then all."""
-    names = tuple(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
-    return ConfigurationError(f"There is no {what} {name}{meant}; known: {', '.join(names)}")
-
-
 def data(value: Any) -> None:
     """JSON on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
@@ -61,11 +52,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
 
 def arrow(answer: pa.Table, *, form: Format, to: Path | None) -> None:
     """An Arrow table in one of the formats, to stdout or a file."""
-    import polars as pl  # noqa: PLC0415 - only commands that print data pay for it
+    from market_pipeline.frames import from_arrow  # noqa: PLC0415 - only commands that print data pay for it
 
     if to is not None and not to.parent.is_dir():
         raise ConfigurationError(f"There is no folder {to.parent}; make it, or choose another place for {to.name}")
-    frame = pl.DataFrame(pl.from_arrow(_printable(answer)))
+    frame = from_arrow(answer)
     if form == "parquet":
         frame.write_parquet(to if to else sys.stdout.buffer)
         return
@@ -74,29 +65,6 @@ def arrow(answer: pa.Table, *, form: Format, to: Path | None) -> None:
         sys.stdout.write(text)
     else:
         to.write_text(text, encoding="utf-8")
-
-
-def _printable(answer: pa.Table) -> pa.Table:
-    """The table in what Polars can hold: each name once (`a`, `a_1`), an interval as text."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    names: list[str] = []
-    for name in answer.column_names:
-        number, free = 0, name
-        while free in names:
-            number, free = number + 1, f"{name}_{number + 1}"
-        names.append(free)
-    answer = answer.rename_columns(names)
-    for position, field in enumerate(answer.schema):
-        if pa.types.is_interval(field.type):
-            spans = [None if v is None else _span(*v) for v in answer.column(position).to_pylist()]
-            answer = answer.set_column(position, field.name, pa.array(spans, pa.string()))
-    return answer
-
-
-def _span(months: int, days: int, nanoseconds: int) -> str:
-    parts = ((months, "months"), (days, "days"), (nanoseconds / 1e9, "seconds"))
-    return " ".join(f"{number:g} {unit}" for number, unit in parts if number) or "0 days"
 
 
 def _text(frame: Any, form: Format, *, is_cut: bool) -> str:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from market_pipeline.cli.output import Format, arrow, data, problem, say, table, unknown
-from market_pipeline.errors import ConfigurationError, LakeError
+from market_pipeline.cli.output import Format, arrow, data, problem, say, table
+from market_pipeline.errors import ConfigurationError, LakeError, unknown
 from market_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
@@ -141,7 +140,9 @@ def export(
     name: str,
     *,
     since: dt.date | None = None,
+    until: dt.date | None = None,
     symbols: tuple[str, ...] = (),
+    columns: tuple[str, ...] = (),
     format: Format = "parquet",  # noqa: A002
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
 ) -> None:
@@ -152,46 +153,29 @@ def export(
     name
         The table, such as fact_daily_price.
     since
-        Only rows whose session, week, effective or calendar date is not before this day.
+        Only rows whose session, week, effective, calendar or slice date is not before this day.
+    until
+        Nor after this one.
     symbols
-        Only these symbols.
+        Only these symbols, comma separated.
+    columns
+        Only these columns, comma separated, in this order.
     format
         File format.
     output
         The file; by default the table's name in the current folder.
     """
-    if not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
-        raise ConfigurationError(f"{name!r} is no table's name")
-    warehouse = _reader()
-    columns, _ = warehouse.query("select column_name from information_schema.columns where table_name = $1", [name])
-    present = {row["column_name"] for row in columns.to_pylist()}
-    if not present:
-        tables, _ = warehouse.query("select table_name from information_schema.tables order by 1")
-        raise unknown("table", name, (row["table_name"] for row in tables.to_pylist()))
-    where: list[str] = []
-    values: list[object] = []
-    if since is not None:
-        dates = ("session_date", "week_start_date", "effective_date", "calendar_date")
-        column = next((c for c in dates if c in present), None)
-        if column is None:
-            raise ConfigurationError(f"{name} has no date to apply --since to")
-        values.append(since)
-        where.append(f"{column} >= ${len(values)}")
-    if symbols:
-        if "symbol" not in present:
-            raise ConfigurationError(f"{name} has no symbol to apply --symbols to")
-        from market_pipeline.universe import symbols_in  # noqa: PLC0415
+    from market_pipeline.selection import select  # noqa: PLC0415
+    from market_pipeline.universe import symbols_in  # noqa: PLC0415
 
-        wanted = symbols_in(symbols)
-        known, _ = warehouse.query(f"select distinct symbol from {name}")  # noqa: S608 - a table's name, matched above
-        names = [str(row["symbol"]) for row in known.to_pylist()]
-        for symbol in wanted:
-            if symbol not in names:
-                raise unknown("symbol", symbol, names)
-        values.append(list(wanted))
-        where.append(f"list_contains(${len(values)}, symbol)")
-    clause = f" where {' and '.join(where)}" if where else ""
-    answer, generation = warehouse.query(f"select * from {name}{clause}", values or None, timeout_s=3600.0)  # noqa: S608
+    answer, generation = select(
+        _reader(),
+        name,
+        columns=[part.strip() for text in columns for part in text.split(",")] or None,
+        symbols=symbols_in(symbols) or None,
+        since=since,
+        until=until,
+    )
     to = output or Path(f"{name}.{'md' if format == 'markdown' else 'txt' if format == 'table' else format}")
     arrow(answer, form=format, to=to)
     body = to.read_bytes()

@@ -12,8 +12,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from market_pipeline.cli.output import data, say, table, unknown
-from market_pipeline.errors import ConfigurationError
+from market_pipeline.cli.output import data, say, table
+from market_pipeline.errors import ConfigurationError, unknown
 from market_pipeline.settings import PREFIX, REPOSITORY, Settings, load_settings
 
 ENV_FILE = REPOSITORY / ".env"

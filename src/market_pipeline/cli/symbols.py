@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from market_pipeline.cli.output import data, say, table, unknown
-from market_pipeline.errors import ConfigurationError, LakeError
+from market_pipeline.cli.output import data, say, table
+from market_pipeline.errors import ConfigurationError, LakeError, unknown
 from market_pipeline.settings import Settings, load_settings
 
 if TYPE_CHECKING:
