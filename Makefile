@@ -40,7 +40,7 @@ check: .venv/.dev ## Format, lint, types, imports, SQL, generated files
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	MYPYPATH=src:dashboards:benchmarks $(BIN)/mypy --explicit-package-bases \
-		dashboards/app.py dashboards/charts dashboards/app_pages/*.py benchmarks/*.py
+		dashboards/app.py dashboards/charts dashboards/app_pages/*.py benchmarks/*.py benchmarks/peers/*.py
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint --disable-progress-bar dbt/models dbt/published dbt/tests/*.sql
 	$(BIN)/sqlfluff lint --disable-progress-bar --templater placeholder \
@@ -64,6 +64,10 @@ test: .venv/.dev ## Run every test, offline
 chaos: .venv/.dev ## The proofs at full length, where they were left: PROOFS="8 13" MINUTES=20 a proof, SEED=1, FRESH=1
 	PYTHONPATH=src:tests nice -n 10 $(BIN)/python -m proofs $(PROOFS) --minutes $(or $(MINUTES),20) --seed $(or $(SEED),1) \
 		$(if $(FRESH),--fresh)
+
+.PHONY: bench
+bench: .venv/.run ## Measure against peers and floors into benchmarks/ (25 minutes): BENCH="gold publish" prints some
+	$(BIN)/python benchmarks $(BENCH)
 
 .PHONY: screenshots
 screenshots: .venv/.dev ## Take the pictures of the README from a running make dev

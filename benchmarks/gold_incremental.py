@@ -18,7 +18,6 @@ import datetime as dt
 import io
 import os
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -29,7 +28,6 @@ import duckdb
 import numpy as np
 import orjson
 import polars as pl
-from demo import resident_bytes
 
 from market_pipeline import calendar, contracts, gold, layout, providers, reference, universe
 from market_pipeline.feed import Instrument
@@ -37,6 +35,7 @@ from market_pipeline.normalize import empty_quarantine, empty_silver
 from market_pipeline.settings import REPOSITORY
 from market_pipeline.store import FolderStore
 from market_pipeline.warehouse import Warehouse
+from measure import resident_bytes, watched_memory
 
 UNTIL = dt.date(2026, 11, 20)
 FACT = ("fact_daily_price",)
@@ -157,43 +156,36 @@ class Lake:
             "primary_exchange": ["XNAS"] * count, "ticker_type": ["CS"] * count, "currency": ["USD"] * count,
         })  # fmt: skip
 
-    def publish(self, *, on: dt.date, warehouse: str, is_full_refresh: bool = False) -> Cost:
-        """Build, check and publish what is there, and what it took."""
-        target = self.root / "dbt"
-        project = gold.DbtProject(
-            REPOSITORY / "dbt",
-            target,
-            str(self.root / "lake"),
-            {**os.environ, "DBT_LOG_FORMAT_FILE": "json", "DBT_LOG_LEVEL_FILE": "debug"},
-        )
-        (target / "dbt.log").unlink(missing_ok=True)
+    def project(self, **more: str) -> gold.DbtProject:
+        """The repository's dbt project on this lake; `more` is added to its environment."""
+        return gold.DbtProject(REPOSITORY / "dbt", self.root / "dbt", str(self.root / "lake"), {**os.environ, **more})
+
+    def refer(self, *, on: dt.date) -> pl.DataFrame:
+        """Write the reference tables as of a day; what became of each request."""
         frames = reference.tables(self.store, self.providers, self.known, now=self.known_at(on), profile="benchmark")
         reference.write(self.store, frames)
-        peak, is_done, own = 0, threading.Event(), resident_bytes(os.getpid())
+        return frames["outcomes"]
 
-        def watch() -> None:
-            nonlocal peak
-            while not is_done.wait(0.1):
-                peak = max(peak, resident_bytes(os.getpid()) - own)
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
+    def publish(self, *, on: dt.date, warehouse: str, is_full_refresh: bool = False) -> Cost:
+        """Build, check and publish what is there, and what it took."""
+        log = self.root / "dbt" / "dbt.log"
+        log.unlink(missing_ok=True)
+        outcomes = self.refer(on=on)
         started = time.monotonic()
-        report = gold.build(
-            project,
-            self.store,
-            Warehouse(self.root / warehouse),
-            outcomes=frames["outcomes"],
-            silver_prefixes=("silver/", "quarantine/", "reference/"),
-            profile="benchmark",
-            now=self.known_at(on),
-            is_full_refresh=is_full_refresh,
-            keep=2,
-        )
-        seconds = time.monotonic() - started
-        is_done.set()
-        watcher.join()
-        return Cost(seconds, _sql_seconds(target / "dbt.log"), peak, report.continued is not None)
+        with watched_memory(os.getpid(), without=resident_bytes(os.getpid())) as peak:
+            report = gold.build(
+                self.project(DBT_LOG_FORMAT_FILE="json", DBT_LOG_LEVEL_FILE="debug"),
+                self.store,
+                Warehouse(self.root / warehouse),
+                outcomes=outcomes,
+                silver_prefixes=("silver/", "quarantine/", "reference/"),
+                profile="benchmark",
+                now=self.known_at(on),
+                is_full_refresh=is_full_refresh,
+                keep=2,
+            )
+            seconds = time.monotonic() - started
+        return Cost(seconds, _sql_seconds(log), peak(), report.continued is not None)
 
 
 def _sql_seconds(log: Path) -> dict[str, float]:
