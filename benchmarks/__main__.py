@@ -34,17 +34,18 @@ import slices
 from measure import FOLDER, Figure
 
 SECTIONS: dict[str, Callable[..., list[Figure]]] = {
+    "market_year": market_year.run,
+    "dashboard": dashboard.run,
+    "slices": slices.run,
+    "gold": gold_overhead.run,
+    "publish": publish.run,
     "weekly_adjusted": silver.weekly_adjusted,
     "overview": silver.overview,
     "grouped_daily": silver.grouped_daily,
-    "publish": publish.run,
     "cold_start": cold_start.run,
-    "gold": gold_overhead.run,
-    "slices": slices.run,
-    "demo": demo.run,
-    "market_year": market_year.run,
-    "dashboard": dashboard.run,
 }
+# Sections that a run of all leaves out: they say how long something takes, not against what.
+ALONE = {"demo": demo.run}
 TITLES = {
     "run": "The run",
     "weekly_adjusted": "Weekly-adjusted CSV to validated silver",
@@ -62,16 +63,17 @@ TITLES = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run, print, and write where that is due."""
+    known = {**SECTIONS, **ALONE}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(known))
     parser.add_argument("--quick", action="store_true", help="tiny, to see that it runs; its figures mean nothing")
     parser.add_argument("--warehouse", type=Path, help="a published warehouse for the dashboard's queries")
     parser.add_argument("--to", type=Path, help="write the results here, whichever sections they are of")
     given = parser.parse_args(arguments)
     wanted = given.sections or list(SECTIONS)
-    if unknown := [name for name in wanted if name not in SECTIONS]:
-        parser.error(f"there is no section {unknown[0]}; known: {', '.join(SECTIONS)}")
-    figures = {"run": about_this_run()}
+    if unknown := [name for name in wanted if name not in known]:
+        parser.error(f"there is no section {unknown[0]}; known: {', '.join(known)}")
+    figures, failed = {"run": about_this_run()}, dict[str, str]()
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         for name in wanted:
             print(f"{name} ...", file=sys.stderr, flush=True)
@@ -79,9 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             folder.mkdir()
             more = {"warehouse": given.warehouse} if name == "dashboard" else {}
             started = time.monotonic()
-            figures[name] = SECTIONS[name](folder, is_quick=given.quick, **more)
+            try:
+                figures[name] = known[name](folder, is_quick=given.quick, **more)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the other sections' hour is not lost with this one
+                failed[name] = f"{type(error).__name__}: {error}"
             print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    to = given.to or (FOLDER if wanted == list(SECTIONS) and not given.quick else None)
+    is_whole = wanted == list(SECTIONS) and not given.quick and not failed
+    to = given.to or (FOLDER if is_whole else None)
     listed = [
         asdict(figure if name == "run" else replace(figure, name=f"{name}: {figure.name}"))
         for name, found in figures.items()
@@ -91,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if to is not None:
         (to / "results.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
         (to / "results.md").write_text(rendered(listed), encoding="utf-8")
+    if failed:
+        sys.exit("\n".join(f"{name} failed: {why}" for name, why in failed.items()))
 
 
 def about_this_run() -> list[Figure]:

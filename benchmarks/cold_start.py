@@ -30,7 +30,7 @@ _TELL = "import atexit, sys; atexit.register(lambda: sys.stderr.write(open('/pro
 def run(scratch: Path, *, is_quick: bool = False) -> list[Figure]:
     """Each command in turns with the others, in an empty demo profile."""
     names = list(CODE)[:3] if is_quick else list(CODE)
-    rounds = 1 if is_quick else 9
+    rounds = 1 if is_quick else 7
     environment = {**os.environ, "MARKET_PIPELINE_HOME": str(scratch), "MARKET_PIPELINE_PROFILE": "demo"}
     peaks = {name: _peak_mib(CODE[name], environment) for name in names}  # the first start compiles modules
     turns = in_turns({name: partial(timed, partial(_start, CODE[name], environment)) for name in names}, rounds=rounds)

@@ -19,7 +19,7 @@ from typing import Any
 
 import duckdb
 
-from measure import FOLDER, Figure, child, timed, watched
+from measure import FOLDER, Figure, child, free_port, timed, watched
 
 QUERIES = FOLDER.parent / "dashboards" / "queries"
 INSTRUMENTS = """
@@ -34,7 +34,11 @@ def run(scratch: Path, *, is_quick: bool = False, warehouse: Path | None = None)
     """In a process of its own, for its memory."""
     found = warehouse or next((w for w in _candidates(scratch) if (w / "CURRENT").is_file()), None)
     if found is None:
-        environment = {**os.environ, "MARKET_PIPELINE_HOME": str(scratch), "MARKET_PIPELINE_SANDBOX_PORT": "18768"}
+        environment = {
+            **os.environ,
+            "MARKET_PIPELINE_HOME": str(scratch),
+            "MARKET_PIPELINE_SANDBOX_PORT": f"{free_port()}",
+        }
         watched([sys.executable, "-m", "market_pipeline.cli", "demo"], environment)
         found = scratch / "demo" / "warehouse"
     given = child("dashboard", str(found.resolve()), str(scratch), "1" if is_quick else "4")

@@ -6,13 +6,13 @@ import os
 import sys
 from pathlib import Path
 
-from measure import Figure, mib, ratio, watched
+from measure import Figure, free_port, mib, ratio, watched
 
 
 def run(scratch: Path, *, is_quick: bool = False) -> list[Figure]:
     """Both demos, in a home of their own."""
     command = [sys.executable, "-m", "market_pipeline.cli", "demo"]
-    environment = {**os.environ, "MARKET_PIPELINE_HOME": str(scratch), "MARKET_PIPELINE_SANDBOX_PORT": "18765"}
+    environment = {**os.environ, "MARKET_PIPELINE_HOME": str(scratch), "MARKET_PIPELINE_SANDBOX_PORT": f"{free_port()}"}
     if is_quick:
         return [Figure("time of --help", watched([*command, "--help"], environment).seconds, "s", "quick")]
     first, second = watched(command, environment), watched(command, environment)

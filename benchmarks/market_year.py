@@ -28,9 +28,8 @@ from market_pipeline import calendar, gold, reference
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import REPOSITORY, load_settings
 from market_pipeline.warehouse import Warehouse
-from measure import Figure, child, mib, timed, watched
+from measure import Figure, child, free_port, mib, timed, watched
 
-PORT = 18766
 LAST = dt.date(2026, 11, 19)
 TARGET = "polygon/grouped_daily"
 CLOCK = "2026-11-21T12:00:00Z"
@@ -56,7 +55,7 @@ def run(scratch: Path, *, is_quick: bool = False) -> list[Figure]:
         **os.environ,
         "MARKET_PIPELINE_HOME": str(scratch),
         "MARKET_PIPELINE_PROFILE": "demo",
-        "MARKET_PIPELINE_SANDBOX_PORT": str(PORT),
+        "MARKET_PIPELINE_SANDBOX_PORT": f"{free_port()}",
         "MARKET_PIPELINE_CLOCK": CLOCK,
         "MARKET_PIPELINE_NO_PROGRESS": "1",
     }
@@ -70,9 +69,9 @@ def run(scratch: Path, *, is_quick: bool = False) -> list[Figure]:
             told = _step(lake, early, *command(middle, middle), "--help")
             return [Figure("time of --help", told.seconds, "s", "quick")]
         _step(lake, early, *command(middle, middle))
-        _set_clock(CLOCK)
+        _set_clock(environment, CLOCK)
         year = _step(lake, environment, *command(since, until))
-        bare = timed(lambda: _fetch_bare(sessions[-BARE:], scratch)) / BARE * count
+        bare = timed(lambda: _fetch_bare(environment, sessions[-BARE:], scratch)) / BARE * count
         by_hand = _by_hand(lake, scratch)
         rows = _rows(lake)
         again = _step(lake, environment, *command(since, until))
@@ -113,9 +112,9 @@ def _by_hand(lake: Path, scratch: Path) -> list[tuple[str, float, str]]:
     return found
 
 
-def _fetch_bare(sessions: tuple[dt.date, ...], scratch: Path) -> None:
+def _fetch_bare(environment: Mapping[str, str], sessions: tuple[dt.date, ...], scratch: Path) -> None:
     """The least that brings answers to the disk."""
-    url = f"http://127.0.0.1:{PORT}/polygon/v2/aggs/grouped/locale/us/market/stocks"
+    url = f"{_address(environment)}/polygon/v2/aggs/grouped/locale/us/market/stocks"
     for session in sessions:
         request = urllib.request.Request(  # noqa: S310 - the sandbox on loopback
             f"{url}/{session}?adjusted=false&include_otc=false",
@@ -166,13 +165,21 @@ def command(since: dt.date, until: dt.date) -> list[str]:
 def _sandbox(environment: Mapping[str, str]) -> Iterator[None]:
     """The fictional market in a process of its own, on a clock that is set."""
     seeds = REPOSITORY / "dbt" / "seeds"
-    command = [sys.executable, "-m", "market_pipeline.sandbox", "--universe", str(seeds), "--port", str(PORT)]
+    command = [
+        sys.executable,
+        "-m",
+        "market_pipeline.sandbox",
+        "--universe",
+        str(seeds),
+        "--port",
+        environment["MARKET_PIPELINE_SANDBOX_PORT"],
+    ]
     command += ["--plan", "unlimited", "--clock", environment["MARKET_PIPELINE_CLOCK"]]
     with subprocess.Popen(command, env=dict(environment), stderr=subprocess.DEVNULL) as process:
         try:
             for _ in range(300):
                 with contextlib.suppress(OSError):
-                    urllib.request.urlopen(f"http://127.0.0.1:{PORT}/_sandbox/state", timeout=1).close()
+                    _calls(environment)
                     break
                 time.sleep(0.1)
             yield
@@ -180,26 +187,28 @@ def _sandbox(environment: Mapping[str, str]) -> Iterator[None]:
             process.terminate()
 
 
-def _set_clock(instant: str) -> None:
+def _set_clock(environment: Mapping[str, str], instant: str) -> None:
     """Move the fictional market to an instant."""
     body = json.dumps({"now": instant.replace("Z", "+00:00")}).encode()
     headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{PORT}/_sandbox/clock", data=body, headers=headers, method="PUT"
+    request = urllib.request.Request(  # noqa: S310 - the sandbox on loopback
+        f"{_address(environment)}/_sandbox/clock", data=body, headers=headers, method="PUT"
     )
     urllib.request.urlopen(request, timeout=10).close()  # noqa: S310 - the sandbox on loopback
 
 
 def _step(lake: Path, environment: Mapping[str, str], *arguments: str) -> Step:
     """One command."""
-    before, files = _calls(), _files(lake)
+    before, files = _calls(environment), _files(lake)
     started = time.time()
     cost = watched([sys.executable, "-m", "market_pipeline.cli", *arguments], environment)
     ended = time.time()
     new = {name: at for name, at in _files(lake).items() if files.get(name) != at}
     bronze = max([at for name, at in new.items() if name.startswith("bronze/")], default=started)
     silver = max([at for name, at in new.items() if name.startswith("silver/")], default=bronze)
-    return Step(cost.seconds, bronze - started, silver - bronze, ended - silver, _calls() - before, cost.peak_bytes)
+    return Step(
+        cost.seconds, bronze - started, silver - bronze, ended - silver, _calls(environment) - before, cost.peak_bytes
+    )
 
 
 def _rows(lake: Path) -> int:
@@ -210,7 +219,12 @@ def _files(lake: Path) -> dict[str, float]:
     return {f"{path.relative_to(lake)}": path.stat().st_mtime for path in lake.rglob("*") if path.is_file()}
 
 
-def _calls() -> int:
+def _address(environment: Mapping[str, str]) -> str:
+    return f"http://127.0.0.1:{environment['MARKET_PIPELINE_SANDBOX_PORT']}"
+
+
+def _calls(environment: Mapping[str, str]) -> int:
     """Calls that the sandbox has answered."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/_sandbox/state", timeout=10) as answer:
+    url = f"{_address(environment)}/_sandbox/state"
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the sandbox on loopback
         return int(json.load(answer)["answered"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -124,6 +125,13 @@ def watched(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
             said.seek(0)
             sys.exit(f"{' '.join(command)} ended with {code}:\n{said.read()}")
     return Cost(seconds, peak())
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on: somebody else's sandbox must not answer for ours."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def child(module: str, *arguments: str) -> dict[str, float]:

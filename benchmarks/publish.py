@@ -7,21 +7,25 @@ the pointer; the floor is what a copy with fsync of the same bytes costs, the pe
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import shutil
+import sys
+from functools import partial
 from pathlib import Path
 
 import duckdb
 
 from market_pipeline.warehouse import Warehouse
-from measure import Figure, in_turns, mib, middle, ratio, timed
+from measure import Figure, child, in_turns, mib, middle, ratio, timed
+from peers.turn import peak_kib
 
 NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
 ORDER = ("symbol", "session_date")
 
 
 def run(scratch: Path, *, is_quick: bool = False) -> list[Figure]:
-    """All three on one build file."""
+    """All three on one build file, each turn in a process of its own."""
     rows, rounds = (20_000, 1) if is_quick else (2_500_000, 5)
     build = scratch / "build.duckdb"
     _build(build, rows)
@@ -29,22 +33,32 @@ def run(scratch: Path, *, is_quick: bool = False) -> list[Figure]:
     _publish(warehouse, build)
     found = warehouse.verify()
     kept = scratch / "kept.duckdb"
-    shutil.copyfile(warehouse.folder / found.file, kept)  # the fourth publication from now prunes it
-    turns = in_turns(
-        {
-            "ours": lambda: timed(lambda: _publish(warehouse, build)),
-            "duckdb": lambda: timed(lambda: _copy_database(build, scratch / "copy.duckdb")),
-            "floor": lambda: timed(lambda: _copy(kept, scratch / "copy.bin")),
-        },
-        rounds=rounds,
-    )
+    shutil.copyfile(warehouse.folder / found.file, kept)  # the third publication from now prunes it
+    names = ("ours", "duckdb", "floor")
+    turns = in_turns({name: partial(child, "publish", name, str(scratch)) for name in names}, rounds=rounds)
+    seconds = {name: [turn["seconds"] for turn in turns[name]] for name in names}
     how = f"one table of {rows:,} rows, {mib(found.bytes)} MiB; median of {rounds} rounds in turns"
-    to_duckdb, to_floor = (ratio(turns["ours"], turns[name]) for name in ("duckdb", "floor"))
-    return [
-        Figure("rows per second", round(rows / middle(turns["ours"], 6)), "rows/s", how),
+    to_duckdb, to_floor = (ratio(seconds["ours"], seconds[name]) for name in ("duckdb", "floor"))
+    figures = [
+        Figure("rows per second", round(rows / middle(seconds["ours"], 6)), "rows/s", how),
         Figure("time to duckdb", to_duckdb, "times", "ours over COPY FROM DATABASE and fsync, which sorts nothing"),
         Figure("time to floor", to_floor, "times", "ours over a copy of the bytes and fsync"),
     ]
+    for name in names:
+        peak = round(middle([turn["peak_mib"] for turn in turns[name]]))
+        figures.append(Figure(f"memory of {name}", peak, "MiB", "peak resident set of the process"))
+    return figures
+
+
+def _turn(name: str, scratch: Path) -> None:
+    build = scratch / "build.duckdb"
+    work = {
+        "ours": lambda: _publish(Warehouse(scratch / "warehouse"), build),
+        "duckdb": lambda: _copy_database(build, scratch / "copy.duckdb"),
+        "floor": lambda: _copy(scratch / "kept.duckdb", scratch / "copy.bin"),
+    }
+    seconds = timed(work[name])
+    print(json.dumps({"seconds": seconds, "peak_mib": peak_kib() / 1024}))
 
 
 def _build(path: Path, rows: int) -> None:
@@ -95,3 +109,7 @@ def _copy(source: Path, to: Path) -> None:
 def _sync(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+if __name__ == "__main__":
+    _turn(sys.argv[1], Path(sys.argv[2]))

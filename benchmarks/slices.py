@@ -13,11 +13,10 @@ import sys
 from pathlib import Path
 
 from market_pipeline import calendar
-from measure import Figure, mib, middle, watched
+from measure import Figure, free_port, mib, middle, watched
 
 TARGET = "fmp/eod_raw"
 LAST = dt.date(2026, 11, 19)
-PORT = "18767"
 
 
 def command(since: dt.date, until: dt.date) -> list[str]:
@@ -32,7 +31,7 @@ def run(scratch: Path, *, is_quick: bool = False) -> list[Figure]:
         **os.environ,
         "MARKET_PIPELINE_HOME": str(scratch),
         "MARKET_PIPELINE_PROFILE": "demo",
-        "MARKET_PIPELINE_SANDBOX_PORT": PORT,
+        "MARKET_PIPELINE_SANDBOX_PORT": f"{free_port()}",
         "MARKET_PIPELINE_CLOCK": "2026-11-21T12:00:00Z",
     }
     sessions = calendar.sessions(LAST - dt.timedelta(days=2 * count + 30), LAST + dt.timedelta(days=1))

@@ -61,7 +61,8 @@ def test_every_section_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     (tmp_path / "demo").mkdir()
     warehouse_fixture.publish(tmp_path / "demo" / "warehouse")
     entry = _entry()
-    sections = [name for name in entry.SECTIONS if name not in ("weekly_adjusted", "grouped_daily")]  # as overview
+    known = [*entry.SECTIONS, *entry.ALONE]
+    sections = [name for name in known if name not in ("weekly_adjusted", "grouped_daily")]  # overview is their like
     entry.main([*sections, "--quick", "--to", str(tmp_path), "--warehouse", str(tmp_path / "demo" / "warehouse")])
     listed = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert all(set(item) == {"name", "value", "unit", "how"} for item in listed)
