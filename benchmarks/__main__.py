@@ -63,7 +63,7 @@ TITLES = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run, print, and write where that is due."""
-    known = {**SECTIONS, **ALONE}
+    known: dict[str, Callable[..., list[Figure]]] = {**SECTIONS, **ALONE}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(known))
     parser.add_argument("--quick", action="store_true", help="tiny, to see that it runs; its figures mean nothing")
