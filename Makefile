@@ -58,7 +58,7 @@ generate: .venv/.run ## Write the files that come from contracts and providers
 
 .PHONY: test
 test: .venv/.dev ## Run every test, offline
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: chaos
 chaos: .venv/.dev ## The proofs at full length, where they were left: PROOFS="8 13" MINUTES=20 a proof, SEED=1, FRESH=1

@@ -29,7 +29,7 @@ import numpy as np
 import orjson
 import polars as pl
 
-from market_pipeline import calendar, contracts, gold, layout, providers, reference, universe
+from market_pipeline import calendar, commit, contracts, gold, layout, providers, reference, universe
 from market_pipeline.feed import Instrument
 from market_pipeline.normalize import empty_quarantine, empty_silver
 from market_pipeline.settings import REPOSITORY
@@ -96,9 +96,8 @@ class Lake:
         absent = [pl.lit(None, dtype=t).alias(name) for name, t in schema.items() if name not in frame.columns]
         body = io.BytesIO()
         frame.with_columns(absent).select(list(schema)).write_parquet(body, compression_level=3)
-        self.store.replace(
-            layout.silver_part(contract, self.provider, dataset, slice_start.isoformat()), body.getvalue()
-        )
+        name = commit.Name(contract, self.provider, dataset, slice_start.isoformat())
+        commit.write(self.store, name, body.getvalue(), None, rows=frame.height, rows_quarantined=0, newest_date=None)
 
     @staticmethod
     def known_at(day: dt.date) -> dt.datetime:
@@ -178,7 +177,7 @@ class Lake:
                 self.store,
                 Warehouse(self.root / warehouse),
                 outcomes=outcomes,
-                silver_prefixes=("silver/", "quarantine/", "reference/"),
+                prefixes=("silver/", "quarantine/", "reference/"),
                 profile="benchmark",
                 now=self.known_at(on),
                 is_full_refresh=is_full_refresh,

@@ -143,7 +143,7 @@ def _same_rows(environment: Mapping[str, str], session: dt.date) -> tuple[int, i
             pipeline.store,
             anew,
             outcomes=frames["outcomes"],
-            silver_prefixes=("quarantine/", "reference/"),
+            prefixes=("quarantine/", "reference/"),
             profile="benchmark",
             now=pipeline.now(),
             keep=1,

@@ -20,10 +20,22 @@ OWN_VARIABLES = (
     "CLOCK",
     "UNIVERSE",
     "ALERT_URL",
+    "LAKE_URL",
+    "S3_ENDPOINT",
+    "S3_REGION",
+    "S3_ACCESS_KEY",
+    "S3_SECRET_KEY",
     "AUTOMATION",
     "MAX_REJECTED_RATIO",
     "TRAILING_SESSIONS",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: a file is one worker's, and a long one at the end would keep the others waiting."""
+    names = ("slow", "daemon", "browser", "kill")
+    slow = {item.path for item in items if any(map(item.get_closest_marker, names))}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)

@@ -24,10 +24,12 @@ from typing import Any
 import polars as pl
 
 from market_pipeline import calendar, contracts, layout, providers, reference
+from market_pipeline.commit import Name
 from market_pipeline.feed import Instrument
 from market_pipeline.normalize import QUARANTINE
 from market_pipeline.store import FolderStore
 from market_pipeline.universe import Spelling, Universe
+from silver_files import put_slice
 
 UTC = dt.UTC
 AS_OF = dt.datetime(2026, 11, 2, 23, tzinfo=UTC)
@@ -289,8 +291,7 @@ def _write_rows(lake: Path, contract: str, rows: Iterable[Mapping[str, Any]]) ->
     frame = pl.DataFrame(filled, schema=empty.schema)
     parts = frame.partition_by("provider", "dataset", "slice_start_date", as_dict=True)
     for (provider, dataset, start), part in parts.items():
-        key = layout.silver_part(contract, str(provider), str(dataset), f"{start}")
-        _put(lake / key, schema.validate(part))
+        put_slice(FolderStore(lake), Name(contract, str(provider), str(dataset), f"{start}"), schema.validate(part))
 
 
 def _listings() -> dict[str, dt.date]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from market_pipeline import gold, seeding
+from market_pipeline.store import FolderStore
 
 
 def run_dbt(project: Path, folder: Path, *arguments: str, work: str = "build") -> dict[str, dict[str, Any]]:
@@ -15,7 +16,7 @@ def run_dbt(project: Path, folder: Path, *arguments: str, work: str = "build") -
     exit code is the caller's business."""
     (folder / work).mkdir(exist_ok=True)
     if not (folder / work / seeding.BEFORE).exists():
-        seeding.begin(folder / work)
+        seeding.begin(folder / work, FolderStore(folder / "lake"))
     results = folder / "target" / "run_results.json"
     results.unlink(missing_ok=True)
     dbt = gold.DbtProject(project, folder / "target", str(folder / "lake"), os.environ)

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from market_pipeline import catalog, contracts, providers, reference, universe
+from market_pipeline import catalog, contracts, layout, providers, reference, universe
 from market_pipeline.feed import Provider
 from market_pipeline.normalize import QUARANTINE
 from market_pipeline.partition import Grain
@@ -95,8 +95,10 @@ def test_another_provider_costs_one_file(copy: Path, two_providers: Mapping[str,
     (silver,) = (source for source in sources if source["name"] == "silver")
     (table,) = (t for t in silver["tables"] if t["name"] == "made_up__bars")
     assert table["config"]["meta"]["dagster"]["asset_key"] == ["silver", "made_up", "bars"]
-    assert (
-        "silver/bars_weekly_adjusted/provider=made_up/dataset=bars/**/*.parquet" in table["config"]["external_location"]
+    empty = layout.silver_empty("bars_weekly_adjusted", "made_up", "bars")
+    assert layout.table_of(empty) == (
+        "silver",
+        "made_up__bars",
     )
     sql = (staging / "stg_bars_weekly_adjusted.sql").read_text(encoding="utf-8")
     assert re.findall(r"source\('silver', '(\w+)'\)", sql) == ["alpha_vantage__weekly_adjusted", "made_up__bars"]

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from market_pipeline.commit import Name
 from market_pipeline.errors import CheckFailed, IncompleteSlice
 from market_pipeline.ingest import IngestReport
 from market_pipeline.pipeline import Pipeline
@@ -28,6 +29,8 @@ from market_pipeline.sandbox.app import SandboxConfig, running
 from market_pipeline.sandbox.events import EventKind
 from market_pipeline.sandbox.market import Market
 from market_pipeline.settings import REPOSITORY, Settings, load_settings
+from market_pipeline.store import FolderStore
+from silver_files import put_slice
 
 SEEDS = REPOSITORY / "dbt" / "seeds"
 SATURDAYS = tuple(
@@ -324,11 +327,11 @@ def test_a_failed_check_ends_the_command_with_six_and_status_shows_it(lake: Lake
 
     shutil.copytree(lake.home, tmp_path / "copy")
     copy = Lake(tmp_path / "copy", lake.url)
-    part = next((copy.settings.lake / "silver/bars_weekly_adjusted").rglob("slice=2026-11-16/part.parquet"))
-    frame = pl.read_parquet(part)
-    frame.with_columns(high_usd=pl.when(pl.int_range(pl.len()) == 0).then(0.01).otherwise("high_usd")).write_parquet(
-        part
-    )
+    name = Name("bars_weekly_adjusted", "alpha_vantage", "weekly_adjusted", "2026-11-16")
+    store = FolderStore(copy.settings.lake)
+    frame = pl.read_parquet(store.url(name.silver_key))
+    wrong = pl.when(pl.int_range(pl.len()) == 0).then(0.01).otherwise("high_usd")
+    put_slice(store, name, frame.with_columns(high_usd=wrong))
     before = copy.at(SATURDAYS[-1]).warehouse.current()
     variables = environment(
         copy.home,

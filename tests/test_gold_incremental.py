@@ -21,12 +21,14 @@ import polars as pl
 import pytest
 
 from market_pipeline import calendar, contracts, gold, layout, providers, reference
+from market_pipeline.commit import Name
 from market_pipeline.feed import Instrument
 from market_pipeline.normalize import QUARANTINE
 from market_pipeline.settings import REPOSITORY
 from market_pipeline.store import FolderStore
 from market_pipeline.universe import Spelling, Universe
 from market_pipeline.warehouse import Warehouse
+from silver_files import put_slice
 
 pytestmark = pytest.mark.slow
 
@@ -100,7 +102,7 @@ class Lake:
         empty = schema.create_empty()
         filled = [{column: row.get(column) for column in empty.columns} for row in rows]
         frame = schema.validate(pl.DataFrame(filled, schema=empty.schema))
-        self.put(layout.silver_part("bars_daily", provider, dataset, session.isoformat()), frame)
+        put_slice(self.store, Name("bars_daily", provider, dataset, session.isoformat()), frame)
 
     def bar(
         self, provider: str, dataset: str, symbol: str, session: dt.date, known_at: dt.datetime, *,
@@ -151,7 +153,7 @@ class Lake:
         empty = schema.create_empty()
         here = [a for a in self.actions if (a["dataset"], a["slice_start_date"]) == (dataset, start)]
         frame = pl.DataFrame([{c: row.get(c) for c in empty.columns} for row in here], schema=empty.schema)
-        self.put(layout.silver_part("corporate_actions", "polygon", dataset, f"{start}"), schema.validate(frame))
+        put_slice(self.store, Name("corporate_actions", "polygon", dataset, f"{start}"), schema.validate(frame))
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Reference files for what the lake holds now."""
@@ -185,7 +187,7 @@ class Gold:
             self.lake.store,
             self.warehouse,
             outcomes=self.lake.tables()["outcomes"],
-            silver_prefixes=("quarantine/", "reference/"),
+            prefixes=("quarantine/", "reference/"),
             profile="test",
             now=NOW,
             keep=3,
@@ -217,7 +219,9 @@ def late_and_gone(lake: Lake) -> None:
     """A slice that comes late, one that is gone, a late split, one that moved into another month, and a provider whose
     word starts to count."""
     lake.market(SESSIONS[-2])
-    Path(lake.store.url(layout.silver_part("bars_daily", "fmp", "eod_raw", f"{SESSIONS[50]}"))).unlink()
+    gone = Name("bars_daily", "fmp", "eod_raw", f"{SESSIONS[50]}")
+    for key in (gone.silver_key, gone.commit_key):
+        lake.store.delete(key)
     lake.split("CCC", SESSIONS[100], 1, 4)
     lake.split("BBB", SESSIONS[260], 1, 2, action_id="S1")
     lake.range(SESSIONS[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import hashlib
+import io
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import pytest
 import time_machine
 from dagster_dbt import DagsterDbtTranslator, build_dbt_asset_specs
 
+from market_pipeline.commit import Name
 from market_pipeline.errors import ConfigurationError, IncompleteSlice, Refused
 from market_pipeline.ingest import IngestReport
 from market_pipeline.orchestration import automation, checks, legs, locks, resources, runs
@@ -31,6 +33,7 @@ from market_pipeline.pipeline import Pipeline
 from market_pipeline.sandbox.app import SandboxConfig, running
 from market_pipeline.settings import Settings, load_settings
 from sample_profile import CLOCK, KEY, SEEDS, WEEK, Profile, make, receiving
+from silver_files import put_slice
 
 WEEKLY, OVERVIEW = "bronze/alpha_vantage/weekly_adjusted", "bronze/alpha_vantage/overview"
 BARS, PROFILES = "silver/alpha_vantage/weekly_adjusted", "silver/alpha_vantage/overview"
@@ -503,8 +506,9 @@ def test_a_failed_dbt_test_fails_the_run_names_the_test_and_leaves_the_published
     # A bar that no exchange could have: silver is written past its contract, so that only gold's tests see it.
     import polars as pl
 
-    path = next((pipeline.settings.lake / "silver/bars_weekly_adjusted").rglob(f"slice={WEEK}/part.parquet"))
-    pl.read_parquet(path).with_columns(close_usd=-pl.col("close_usd")).write_parquet(path)
+    name = Name("bars_weekly_adjusted", "alpha_vantage", "weekly_adjusted", WEEK)
+    bars = pl.read_parquet(io.BytesIO(pipeline.store.get(name.silver_key)))
+    put_slice(pipeline.store, name, bars.with_columns(close_usd=-pl.col("close_usd")))
     outcome = runs.start(pipeline, Leg(("gold",)))
     assert not outcome.is_success
     assert outcome.failed_checks, "the failed test is an asset check"

@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from market_pipeline import contracts, databases, layout, manifest, providers, reference, seeding
+from market_pipeline.commit import Name
 from market_pipeline.errors import ConfigurationError, KeyMissing, PayloadChanged
 from market_pipeline.feed import Outcome, Request
 from market_pipeline.ingest import IngestReport
@@ -36,6 +37,7 @@ from market_pipeline.pipeline import Pipeline
 from market_pipeline.providers import sql
 from market_pipeline.settings import REPOSITORY, load_settings, passwords
 from postgres import Postgres, serving
+from silver_files import put_slice
 from wire import tree
 
 DAY = "2026-11-18"
@@ -624,15 +626,13 @@ def test_gold_values_what_the_newest_fetch_has(tmp_path: Path) -> None:
     ]
     schema = contracts.contract("bars_daily").create_empty().schema
     for bar in bars:
-        key = layout.silver_part("bars_daily", "fmp", "eod_raw", bar["slice_start_date"].isoformat())
-        buffer = io.BytesIO()
-        pl.DataFrame([bar], schema=schema).write_parquet(buffer)
-        pipeline.store.replace(key, buffer.getvalue())
+        start = bar["slice_start_date"].isoformat()
+        put_slice(pipeline.store, Name("bars_daily", "fmp", "eod_raw", start), pl.DataFrame([bar], schema=schema))
     frames = reference.tables(
         pipeline.store, pipeline.providers, pipeline.known, now=pipeline.now(), profile=pipeline.settings.profile
     )
     reference.write(pipeline.store, frames)
-    seeding.begin(tmp_path)
+    seeding.begin(tmp_path, pipeline.store)
     done = pipeline.dbt.run("run", "--select", "+mart_position", "+mart_watchlist", folder=tmp_path)
     assert done.returncode == 0, done.stdout
     with duckdb.connect(str(tmp_path / seeding.BUILD), read_only=True) as gold:

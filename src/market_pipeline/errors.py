@@ -11,7 +11,7 @@
     │   └── PayloadChanged     another shape than expected; has .path into the payload
     ├── IncompleteSlice        has .report; the manifest is already written
     ├── CheckFailed            gold was built and failed its audit; has .failures
-    └── LakeError              ObjectMissing, HashMismatch, CreateConflict, Busy
+    └── LakeError              ObjectMissing, HashMismatch, CreateConflict, Busy, StoreUnavailable
 
 Rows that break a rule are data (quarantine), not exceptions. No message here may carry a provider's key:
 `fetch` redacts before it raises.
@@ -119,6 +119,10 @@ class CreateConflict(LakeError):
 
 class Busy(LakeError):
     """Another process holds the lock."""
+
+
+class StoreUnavailable(LakeError):
+    """The object store gave no answer for minutes; a later run may succeed."""
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ConfigurationError:

@@ -25,7 +25,7 @@ import duckdb
 import orjson
 import polars as pl
 
-from market_pipeline import seeding
+from market_pipeline import layout, seeding
 from market_pipeline.errors import CheckFailed, ConfigurationError, IncompleteSlice, LakeError
 from market_pipeline.store import Store
 from market_pipeline.warehouse import Generation, Warehouse
@@ -139,7 +139,7 @@ def build(
     warehouse: Warehouse,
     *,
     outcomes: pl.DataFrame,
-    silver_prefixes: Iterable[str],
+    prefixes: Iterable[str],
     profile: str,
     now: dt.datetime,
     keep: int,
@@ -150,7 +150,7 @@ def build(
     """Build, audit and publish a generation. With the input of the present one nothing is done, unless `is_rebuild` or
     `is_full_refresh`. The build adds to the present one what changed since, unless the project changed or
     `is_full_refresh`: then it is made from nothing. Silver's files are in the reference table `silver_slices`, so
-    `silver_prefixes` names what else is read.
+    `prefixes` names what else is read.
 
     Raises IncompleteSlice when symbols were refused or failed and `allow_partial` is not set, CheckFailed (with the
     report) when an error-level test fails: both leave the published generation as it was.
@@ -165,7 +165,7 @@ def build(
             report=missing,
         )
     with warehouse.lock():
-        inputs = _inputs_sha256(project.folder, store, silver_prefixes, now=now, missing=missing)
+        inputs = _inputs_sha256(project.folder, store, prefixes, now=now, missing=missing)
         current = _whole(warehouse)
         if current is not None and current.inputs_sha256 == inputs and not (is_rebuild or is_full_refresh):
             return GoldReport(
@@ -176,9 +176,9 @@ def build(
             version = seeding.project_sha256(project.folder, store)
             before = None if is_full_refresh else seeding.fitting(current, version)
             if before is None:
-                seeding.begin(folder)
+                seeding.begin(folder, store)
             else:
-                seeding.seed(folder, warehouse.folder / before.file, before.incremental)
+                seeding.seed(folder, store, warehouse.folder / before.file, before.incremental)
             results = _dbt_build(project, folder)
             continued = before.generation if before else None
             failed = tuple(result for result in results if result.is_failure)
@@ -227,13 +227,13 @@ def build(
     )
 
 
-def audit(project: DbtProject, warehouse: Warehouse) -> GoldReport:
+def audit(project: DbtProject, store: Store, warehouse: Warehouse) -> GoldReport:
     """Build from nothing and test in a private file that is thrown away; failures are in the report, not raised."""
     started = time.monotonic()
     with warehouse.lock():
         folder = _fresh_folder(warehouse.folder)
         try:
-            seeding.begin(folder)
+            seeding.begin(folder, store)
             results = _dbt_build(project, folder, with_unit_tests=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -353,9 +353,9 @@ def _inputs_sha256(
     """Hash of everything a build depends on: lake files, the dbt project, the day, and who is missing."""
     digest = hashlib.sha256(f"{now.date()}|{orjson.dumps(list(missing)).decode()}".encode())
     for prefix in prefixes:
-        for key in store.list(prefix):
-            if not key.endswith("reference/build.parquet"):  # it holds the minute of the build
-                digest.update(key.encode() + b"\0" + hashlib.sha256(store.get(key)).digest())
+        keys = [key for key in store.list(prefix) if key != layout.reference("build")]  # it holds the build's minute
+        for key, sha256 in sorted(store.digests(keys).items()):
+            digest.update(f"{key}\0{sha256}".encode())
     for file in seeding.project_files(project):
         digest.update(file.relative_to(project).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()

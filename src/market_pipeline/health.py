@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import polars as pl
-import pyarrow.parquet as pq
 
-from market_pipeline import layout
+from market_pipeline import commit
+from market_pipeline.commit import Commit, Name
 from market_pipeline.errors import LakeError
 from market_pipeline.feed import Feed, Provider
 from market_pipeline.gold import GoldReport
@@ -36,7 +36,10 @@ def stamp(moment: dt.datetime) -> str:
 
 
 def datasets(
-    store: Store, feeds: Iterable[tuple[Provider, Feed]], outcomes: pl.DataFrame, budgets: Mapping[str, Budget]
+    feeds: Iterable[tuple[Provider, Feed]],
+    outcomes: pl.DataFrame,
+    budgets: Mapping[str, Budget],
+    slices: Mapping[Name, Commit],
 ) -> tuple[DatasetHealth, ...]:
     """The newest slice of each feed; a feed that was never fetched has an empty slice key and expects nothing yet."""
     found: list[DatasetHealth] = []
@@ -51,6 +54,7 @@ def datasets(
         problems = rows.filter(~pl.col("outcome").is_in(["fetched", "empty"]))
         budget = budgets.get(provider.name)
         part = Slice.at(newest, grain=feed.grain)
+        committed = slices.get(Name(feed.contract, provider.name, feed.dataset, part.key))
         found.append(
             DatasetHealth(
                 provider.name,
@@ -64,7 +68,7 @@ def datasets(
                 failed=count["failed"],
                 not_yet=count["not_yet"],
                 missing=count["missing"],
-                newest_data_date=_newest_date(store, feed, provider, part),
+                newest_data_date=committed.newest_date if committed else None,
                 resumes_at=stamp(budget.resets_at) if budget and budget.left == 0 and count["deferred"] else None,
                 problems=tuple(
                     Problem(row["symbol"] or "", row["outcome"], row["reason"] or "")
@@ -97,6 +101,10 @@ def collect(
         current = warehouse.current()
     except LakeError:
         current = None  # a damaged pointer must not hide why the run ended
+    slices = _slices(store, feeds)
+    quarantined = Counter[str]()
+    for name, committed in slices.items():
+        quarantined[name.contract] += committed.rows_quarantined
     failed = before.failed_checks if before else ()
     passed, warned = (before.checks_passed, before.checks_warned) if before else (0, 0)
     if gold is not None and gold.is_new:
@@ -115,40 +123,25 @@ def collect(
         failed_checks=failed,
         checks_passed=passed,
         checks_warned=warned,
-        datasets=datasets(store, feeds, outcomes, budgets),
+        datasets=datasets(feeds, outcomes, budgets, slices),
         quota=tuple(
             ProviderQuota(name, plans[name], b.calls_per_day, b.used, b.left, stamp(b.resets_at))
             for name, b in sorted(budgets.items())
         ),
-        quarantined=_rows(store, "quarantine/"),
+        quarantined=dict(+quarantined),
         rows_by_layer={
             "bronze_payloads": outcomes.filter(pl.col("object_key").is_not_null()).height,
-            "silver_rows": sum(_rows(store, "silver/").values()),
+            "silver_rows": sum(committed.rows for committed in slices.values()),
             "gold_rows": 0 if current is None else sum(current.tables.values()),
         },
     )
 
 
-def _rows(store: Store, prefix: str) -> dict[str, int]:
-    """Rows of the Parquet files below a prefix, by dataset, from their footers."""
-    count: Counter[str] = Counter()
-    for key in store.list(prefix):
-        parts = key.split("/")
-        if len(parts) > 2:
-            count[parts[1]] += pq.read_metadata(store.url(key)).num_rows
-    return dict(count)
-
-
-def _newest_date(store: Store, feed: Feed, provider: Provider, part: Slice) -> str | None:
-    """The newest session in a slice's rows; None for data that is about no session."""
-    key = layout.silver_part(feed.contract, provider.name, feed.dataset, part.key)
-    if not store.exists(key):
-        return None
-    frame = pl.scan_parquet(store.url(key))
-    if "session_date" not in frame.collect_schema():
-        return None
-    newest = frame.select(pl.col("session_date").max()).collect().item()
-    return None if newest is None else str(newest)
+def _slices(store: Store, feeds: Iterable[tuple[Provider, Feed]]) -> dict[Name, Commit]:
+    """Every slice of silver whose commit can be read: a damaged one must not hide why the run ended."""
+    names = [n for provider, feed in feeds for n in commit.names(store, feed.contract, provider.name, feed.dataset)]
+    read = zip(names, commit.read_many(store, names), strict=True)
+    return {name: found for name, found in read if isinstance(found, Commit)}
 
 
 def _model(unique_id: str) -> str:

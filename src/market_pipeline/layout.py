@@ -3,6 +3,7 @@
 Bronze:      bronze/<provider>/<dataset>/slice=<key>/<name>.<sha256>.<ext>   bytes as received, create-only
              bronze/<provider>/<dataset>/slice=<key>/manifest-<seq>.json     the commit, create-only, written last
 Silver:      silver/<contract>/provider=<provider>/dataset=<dataset>/slice=<key>/part.parquet   replaced whole
+             silver/<contract>/provider=<provider>/dataset=<dataset>/slice=<key>/commit.json    what it must hash to
 Quarantine:  quarantine/<contract>/provider=<provider>/dataset=<dataset>/slice=<key>/part.parquet
 Reference:   reference/<name>.parquet                                        generated for gold: calendar, universe
 
@@ -21,6 +22,11 @@ _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _NAME = re.compile(r"[A-Za-z0-9^.=:_/ -]{1,60}\Z")
 _SLICE = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 _MANIFEST = re.compile(r"manifest-(\d{6})\.json\Z")
+_COMMIT = "commit.json"
+# Where the files are that gold reads.
+TABLES = ("silver/", "quarantine/", "reference/")
+_SILVER_TABLE = re.compile(r"silver/[^/]+/provider=([^/]+)/dataset=([^/]+)/")
+_REFERENCE_TABLE = re.compile(r"reference/([^/]+)\.parquet\Z")
 
 
 def _word(text: str) -> str:
@@ -95,6 +101,28 @@ def silver_dataset(contract: str, provider: str, dataset: str) -> str:
 def silver_part(contract: str, provider: str, dataset: str, slice_key: str) -> str:
     """Key of one silver slice."""
     return f"{silver_dataset(contract, provider, dataset)}slice={_slice(slice_key)}/part.parquet"
+
+
+def silver_commit(contract: str, provider: str, dataset: str, slice_key: str) -> str:
+    """Key of the commit of one silver slice."""
+    return f"{silver_dataset(contract, provider, dataset)}slice={_slice(slice_key)}/{_COMMIT}"
+
+
+def is_silver_commit(key: str) -> bool:
+    """True for the key of a silver slice's commit."""
+    return key.startswith("silver/") and key.endswith(f"/{_COMMIT}")
+
+
+def table_of(key: str) -> tuple[str, str] | None:
+    """Schema and name under which gold reads the file of a key; None for a file that is no table's. Files of one name
+    are one table."""
+    if not key.endswith(".parquet"):
+        return None
+    if match := _SILVER_TABLE.match(key):
+        return "silver", f"{match[1]}__{match[2]}"
+    if match := _REFERENCE_TABLE.match(key):
+        return "reference", match[1]
+    return ("quarantine", "rejected") if key.startswith("quarantine/") else None
 
 
 def silver_empty(contract: str, provider: str, dataset: str) -> str:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from market_pipeline import calendar, contracts, layout, manifest
+from market_pipeline import calendar, commit, contracts, layout, manifest
+from market_pipeline.commit import Name
 from market_pipeline.contracts import SilverRow
 from market_pipeline.errors import ObjectMissing, PayloadChanged
 from market_pipeline.feed import Feed, Provider, Request
@@ -280,16 +281,18 @@ class _SliceRows:
         self.rows_duplicate += frame.height - versions.height
         if self._rows_in != versions.height + self.rows_duplicate + self._rows_rejected:
             raise AssertionError(f"rows of {self._prefix} do not add up")
-        name = (self._feed.contract, self._provider.name, self._feed.dataset, self._part.key)
-        silver_key, quarantine_key = layout.silver_part(*name), layout.quarantine_part(*name)
+        name = Name(self._feed.contract, self._provider.name, self._feed.dataset, self._part.key)
         rejected = pl.concat(self._rejected) if self._rejected else None
-        if rejected is None:
-            is_changed = self._store.exists(quarantine_key)
-            self._store.delete(quarantine_key)
-        else:
-            is_changed = self._store.replace(quarantine_key, _parquet(rejected))
-        data = _parquet(versions)
-        is_written = self._store.replace(silver_key, data) or is_changed
+        data, newest = _parquet(versions), _newest(versions, self._feed)
+        is_written = commit.write(
+            self._store,
+            name,
+            data,
+            None if rejected is None else _parquet(rejected),
+            rows=versions.height,
+            rows_quarantined=0 if rejected is None else rejected.height,
+            newest_date=None if newest is None or "session_date" not in versions.columns else f"{newest}",
+        )
         by_rule = Counter(rejected.get_column("rule")) if rejected is not None else Counter[str]()
         return NormalizeReport(
             provider=self._provider.name,
@@ -303,10 +306,10 @@ class _SliceRows:
             rejected_by_rule=tuple(sorted(by_rule.items())),
             payload_failures=self._failures,
             is_written=is_written,
-            silver_key=silver_key,
+            silver_key=name.silver_key,
             sha256=hashlib.sha256(data).hexdigest(),
             bytes=len(data),
-            newest_date=_newest(versions, self._feed),
+            newest_date=newest,
         )
 
 

@@ -6,8 +6,10 @@ What does not belong here: how a run is scheduled or recorded by Dagster (`orche
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from functools import cached_property
 
 from market_pipeline import calendar, contracts, gold, health, layout, manifest, providers, reference, universe
@@ -19,8 +21,9 @@ from market_pipeline.ingest import Brake, IngestReport, ingest, ingest_span
 from market_pipeline.normalize import NormalizeReport, empty_quarantine, empty_silver, normalize_slices
 from market_pipeline.partition import Grain, Slice, slices
 from market_pipeline.quota import Budget, Ledger, key_id
+from market_pipeline.s3 import ACCESS, S3Store
 from market_pipeline.settings import Settings
-from market_pipeline.store import FolderStore, exclusive
+from market_pipeline.store import FolderStore, Store, exclusive, honours_create_only
 from market_pipeline.warehouse import Health, LastRun, Warehouse
 
 
@@ -30,10 +33,11 @@ class Pipeline:
     def __init__(self, settings: Settings, *, now: Callable[[], dt.datetime] | None = None) -> None:
         self.settings = settings
         self.now = now or settings.now
-        self.store = FolderStore(settings.lake)
+        self.store: Store = FolderStore(settings.lake) if settings.s3 is None else S3Store(settings.s3)
         self.warehouse = Warehouse(settings.warehouse)
         self.ledger = Ledger(settings.state / "quota.sqlite")
         self._gold: gold.GoldReport | None = None
+        self._is_store_proven = False
 
     @cached_property
     def providers(self) -> Mapping[str, Provider]:
@@ -138,7 +142,7 @@ class Pipeline:
 
     def initialize(self) -> None:
         """Folders, and a file without rows for every dataset, so that gold can be built from an empty lake."""
-        for folder in (self.settings.lake, self.settings.warehouse, self.settings.state, self.settings.dagster_home):
+        for folder in (self.settings.warehouse, self.settings.state, self.settings.dagster_home):
             folder.mkdir(parents=True, exist_ok=True)
         self.store.sweep(older_than_s=3600.0)
         for provider, feed in self.feeds():
@@ -205,6 +209,7 @@ class Pipeline:
         again = set(parts) if refetch else set[Slice]()
         brake = Brake(max_calls=max_calls)
         reports: list[IngestReport] = []
+        self._refuse_careless_store()
         with ExitStack() as held:
             held.enter_context(self._locked(f"bronze-{provider.name}-{feed.dataset}"))
             client = held.enter_context(self.client(provider))
@@ -244,6 +249,17 @@ class Pipeline:
                 if len(parts) > 1:
                     on_progress(number + 1, len(parts))
         return tuple(reports)
+
+    def _refuse_careless_store(self) -> None:
+        """Evidence that a second writer could overwrite is none; asked once for each process and store."""
+        if self.settings.s3 is None or self._is_store_proven:
+            return
+        if not honours_create_only(self.store):
+            raise LakeError(
+                f"The S3 store at {self.settings.s3.endpoint} overwrites objects that should only be created "
+                "(If-None-Match); bronze would not be safe there: upgrade it, or use another one"
+            )
+        self._is_store_proven = True
 
     def _refuse_early(self, feed: Feed, part: Slice) -> None:
         """A session that has not closed has no bar yet, and its answer would be half a day's."""
@@ -288,7 +304,7 @@ class Pipeline:
                 self.store,
                 self.warehouse,
                 outcomes=frames["outcomes"],
-                silver_prefixes=("silver/", "quarantine/", "reference/"),
+                prefixes=("quarantine/", "reference/"),
                 profile=self.settings.profile,
                 now=now,
                 is_rebuild=self._has_failed(),
@@ -313,7 +329,7 @@ class Pipeline:
         self.initialize()
         frames = reference.tables(self.store, self.providers, self.known, now=self.now(), profile=self.settings.profile)
         reference.write(self.store, frames)
-        return gold.audit(self.dbt, self.warehouse)
+        return gold.audit(self.dbt, self.store, self.warehouse)
 
     def record_run(
         self, *, target: str, started_at: dt.datetime, status: str, exit_code: int, error: str | None = None
@@ -343,11 +359,13 @@ class Pipeline:
     @property
     def dbt(self) -> gold.DbtProject:
         """The dbt project as this profile runs it."""
+        place = self.settings.s3
+        access = {} if place is None else {ACCESS: json.dumps(asdict(place))}
         return gold.DbtProject(
             folder=self.settings.dbt_project,
             target=self.settings.dbt_target,
-            lake=str(self.settings.lake),
-            environment=self.settings.child_environment(providers=self.providers),
+            lake=str(self.store.root),
+            environment={**self.settings.child_environment(providers=self.providers), **access},
         )
 
     def bronze_slices(self, provider: str, dataset: str) -> tuple[str, ...]:

@@ -6,17 +6,15 @@ are never a source of truth.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import hashlib
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from market_pipeline import calendar, layout, manifest
-from market_pipeline.errors import LakeError, ObjectMissing
+from market_pipeline import calendar, commit, layout, manifest
+from market_pipeline.errors import LakeError
 from market_pipeline.feed import Feed, Instrument, Outcome, Provider
 from market_pipeline.manifest import PAST_THE_END, Entry
 from market_pipeline.partition import Slice
@@ -182,18 +180,15 @@ def _known_outcomes(store: Store) -> pl.DataFrame:
 
 
 def silver_slices(store: Store, feeds: Iterable[tuple[Provider, Feed]]) -> pl.DataFrame:
-    """One row per file of silver that has a slice. Columns: `SLICES`."""
+    """One row per slice of silver, each file as it was committed. Columns: `SLICES`. HashMismatch for a file that is
+    not what was written."""
     rows = []
     for provider, feed in feeds:
-        for key in store.list(layout.silver_dataset(feed.contract, provider.name, feed.dataset)):
-            slice_key = layout.slice_key_of(key)
-            if slice_key is None:
-                continue
-            with contextlib.suppress(ObjectMissing):  # taken away while we looked
-                data = store.get(key)
-                start = dt.date.fromisoformat(slice_key)
-                about = (feed.contract, provider.name, feed.dataset, start)
-                rows.append((*about, key, hashlib.sha256(data).hexdigest(), len(data)))
+        names = list(commit.names(store, feed.contract, provider.name, feed.dataset))
+        for name, committed, sha256 in commit.verified(store, names):
+            start = dt.date.fromisoformat(name.slice_key)
+            about = (feed.contract, provider.name, feed.dataset, start)
+            rows.append((*about, name.silver_key, sha256, committed.bytes))
     return pl.DataFrame(rows, schema=SLICES, orient="row")
 
 

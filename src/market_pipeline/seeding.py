@@ -50,19 +50,46 @@ def fitting(current: Generation | None, project: str) -> Generation | None:
     return current
 
 
-def begin(folder: Path) -> None:
+def begin(folder: Path, store: Store) -> None:
     """Prepare a build from nothing: what it continues has no tables."""
     duckdb.connect(str(folder / BEFORE)).close()
+    with _connected(folder) as con:
+        _name_lake(con, store)
 
 
-def seed(folder: Path, snapshot: Path, tables: Iterable[str]) -> None:
+def seed(folder: Path, store: Store, snapshot: Path, tables: Iterable[str]) -> None:
     """Prepare a build that continues a snapshot: the build file begins with copies of these tables."""
-    limits = {key: GUARD[key] for key in ("memory_limit", "threads")}
     (folder / BEFORE).symlink_to(snapshot.resolve())
-    try:
-        with duckdb.connect(str(folder / BUILD), config={**limits, "preserve_insertion_order": "false"}) as con:
+    with _connected(folder) as con:
+        _name_lake(con, store)
+        try:
             con.execute(f"attach {text(str(snapshot))} as before (read_only)")
             for name in tables:
                 con.execute(f"create table {quoted(name)} as from before.{quoted(name)}")
+        except duckdb.Error as error:
+            raise LakeError(f"{snapshot.name} can't be continued: {first_line(error)}") from error
+
+
+def _connected(folder: Path) -> duckdb.DuckDBPyConnection:
+    limits = {key: GUARD[key] for key in ("memory_limit", "threads")}
+    return duckdb.connect(str(folder / BUILD), config={**limits, "preserve_insertion_order": "false"})
+
+
+def _name_lake(con: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """A view for each table of the lake over the files that it has now: dbt reads just these, all models the same."""
+    files: dict[tuple[str, str], list[str]] = {}
+    for prefix in layout.TABLES:
+        for key in store.list(prefix):
+            if (table := layout.table_of(key)) is not None:
+                files.setdefault(table, []).append(store.url(key))
+    try:
+        store.admit(con)
+        for (schema, name), urls in files.items():
+            listed = ", ".join(map(text, urls))
+            con.execute(f"create schema if not exists {quoted(schema)}")
+            con.execute(
+                f"create or replace view {quoted(schema)}.{quoted(name)} as "  # noqa: S608 - names of ours, quoted
+                f"select * from read_parquet([{listed}], hive_partitioning = false)"
+            )
     except duckdb.Error as error:
-        raise LakeError(f"{snapshot.name} can't be continued: {first_line(error)}") from error
+        raise LakeError(f"The lake's files can't be read: {first_line(error)}") from error

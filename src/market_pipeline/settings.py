@@ -12,7 +12,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -40,6 +40,11 @@ class _Fields(BaseModel):
     clock: dt.datetime | None = None
     universe: str = ""
     alert_url: SecretStr | None = None
+    lake_url: str = Field(default="", pattern=r"^(s3://[a-z0-9][a-z0-9-]{1,30}/?|)$")
+    s3_endpoint: str = ""
+    s3_region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{2,32}$")
+    s3_access_key: SecretStr | None = None
+    s3_secret_key: SecretStr | None = None
     automation: str = Field(default="", pattern=r"^(on|off|)$")
     trailing_sessions: int = Field(default=5, ge=0, le=60)
     max_rejected_ratio: float = Field(default=0.01, ge=0, le=1)
@@ -56,6 +61,23 @@ class _Fields(BaseModel):
         if value is not None and value.tzinfo is None:
             raise ValueError("has no time zone; write it as 2026-11-20T22:00:00Z")
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class S3:
+    """Where a lake in an S3 store is, and who we are there. Evidence has a bucket of its own, so that rights and
+    retention can differ."""
+
+    endpoint: str
+    region: str
+    access_key: str
+    secret_key: str = field(repr=False)
+    bronze_bucket: str
+    lake_bucket: str
+
+    def bucket(self, key: str) -> str:
+        """The bucket of a key of the lake."""
+        return self.bronze_bucket if key.startswith("bronze/") else self.lake_bucket
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +118,34 @@ class Settings:
 
     @property
     def lake(self) -> Path:
-        """Bronze, silver, quarantine and reference files."""
+        """Bronze, silver, quarantine and reference files, where the lake is a folder."""
         return self.root / "lake"
+
+    @property
+    def s3(self) -> S3 | None:
+        """The S3 store that holds the lake, None where the lake is a folder. The profile is part of both buckets'
+        names, so that sample data never meets real data."""
+        name = self.fields.lake_url.removeprefix("s3://").rstrip("/")
+        if not name:
+            return None
+        access_key, secret_key = (
+            "" if value is None else value.get_secret_value().strip()
+            for value in (self.fields.s3_access_key, self.fields.s3_secret_key)
+        )
+        if not access_key or not secret_key:
+            lacking = "S3_SECRET_KEY" if access_key else "S3_ACCESS_KEY"
+            raise ConfigurationError(f"{PREFIX}LAKE_URL names an S3 store, but {PREFIX}{lacking} is not set; set it")
+        endpoint = self.fields.s3_endpoint.strip().rstrip("/") or f"https://s3.{self.fields.s3_region}.amazonaws.com"
+        host = _host(endpoint)
+        if host is None or urlsplit(endpoint).path:
+            raise ConfigurationError(f"{PREFIX}S3_ENDPOINT is no address of a server; write https://host[:port]")
+        if endpoint.lower().startswith("http:") and "." in host and not _is_this_machine(host):
+            raise ConfigurationError(
+                f"{PREFIX}S3_ENDPOINT must be https: only this machine and the containers beside it may be asked in "
+                "the clear"
+            )
+        buckets = (f"{name}-{self.profile}-{layer}" for layer in ("bronze", "lake"))
+        return S3(endpoint, self.fields.s3_region, access_key, secret_key, *buckets)
 
     @property
     def warehouse(self) -> Path:
@@ -258,6 +306,7 @@ class Settings:
     def child_environment(self, *, providers: Mapping[str, Provider]) -> dict[str, str]:
         """The environment for a subprocess that needs no provider: everything but keys and alert addresses."""
         hidden = {provider.auth.setting for provider in providers.values()} | {f"{PREFIX}ALERT_URL"}
+        hidden |= {f"{PREFIX}S3_ACCESS_KEY", f"{PREFIX}S3_SECRET_KEY"}
         return {name: value for name, value in os.environ.items() if name not in hidden}
 
     def secrets(self, providers: Mapping[str, Provider]) -> tuple[str, ...]:
@@ -269,7 +318,9 @@ class Settings:
             if provider.auth.place == "url"
             for part in passwords(keys[provider.name] or "")
         ]
-        return tuple(value for value in (*keys.values(), *parts, self.alert_url) if value)
+        s3_secret = self.fields.s3_secret_key
+        stored = None if s3_secret is None else s3_secret.get_secret_value()
+        return tuple(value for value in (*keys.values(), *parts, self.alert_url, stored) if value)
 
 
 def passwords(url: str) -> tuple[str, ...]:

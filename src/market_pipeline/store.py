@@ -1,4 +1,4 @@
-"""Bytes in and out of the lake, by key. A folder today; an S3 bucket fits the same interface.
+"""Bytes in and out of the lake, by key: the interface, and its half for a local folder (`s3` has the other one).
 
 Writing protocol on a disk: temporary file in the same directory, write, fsync, `link` (create) or `rename` (replace),
 fsync the directory. No library's own writer is trusted with the final name. Temporary files start with `.tmp-` and
@@ -10,14 +10,20 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import io
 import os
 import secrets
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
+from market_pipeline import layout
 from market_pipeline.errors import Busy, CreateConflict, HashMismatch, LakeError, ObjectMissing
+
+if TYPE_CHECKING:
+    import duckdb
 
 _TEMPORARY = ".tmp-"
 
@@ -25,14 +31,25 @@ _TEMPORARY = ".tmp-"
 class Store(Protocol):
     """What the steps need of a lake."""
 
+    @property
+    def root(self) -> Path | str:
+        """What the addresses of silver, quarantine and reference files begin with."""
+
     def get(self, key: str, *, sha256: str | None = None) -> bytes:
         """All bytes of an object; with `sha256` they must hash to it."""
 
     def exists(self, key: str) -> bool:
         """True when the key holds an object."""
 
+    def digests(self, keys: Iterable[str]) -> Mapping[str, str]:
+        """SHA-256 of each object that is there, by key: of its bytes as they are in a folder, as they were when they
+        were put in an S3 store, which checks its own."""
+
     def create(self, key: str, data: bytes) -> bool:
         """Put if absent. True when written, False when the same bytes were there; other bytes are a CreateConflict."""
+
+    def create_file(self, key: str, file: Path) -> bool:
+        """`create` for a large file, in pieces; the key must hold the SHA-256 of its bytes."""
 
     def replace(self, key: str, data: bytes) -> bool:
         """Put whole, in one step. False when the same bytes were there already and nothing was written."""
@@ -46,12 +63,36 @@ class Store(Protocol):
     def url(self, key: str) -> str:
         """Where DuckDB and people find the object."""
 
+    def sweep(self, *, older_than_s: float) -> int:
+        """Remove what killed writers left; younger files may belong to living ones. Returns how many."""
+
+    def admit(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let a DuckDB connection read the addresses of `url`."""
+
+
+def honours_create_only(store: Store) -> bool:
+    """Whether a second put of one key fails and leaves the first one's bytes: evidence rests on it."""
+    key = layout.probe(secrets.token_hex(8))
+    try:
+        store.create(key, b"first")
+        try:
+            store.create(key, b"second")
+        except CreateConflict:
+            return store.get(key) == b"first"
+        return False
+    finally:
+        store.delete(key)
+
 
 class FolderStore:
     """A lake in a local folder."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self._root = root
+
+    @property
+    def root(self) -> Path:
+        return self._root
 
     def _path(self, key: str) -> Path:
         parts = key.split("/")
@@ -71,13 +112,31 @@ class FolderStore:
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()
 
+    def digests(self, keys: Iterable[str]) -> Mapping[str, str]:
+        found = {}
+        for key in keys:
+            with contextlib.suppress(FileNotFoundError), self._path(key).open("rb") as file:
+                found[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        return found
+
+    def create_file(self, key: str, file: Path) -> bool:
+        with file.open("rb") as opened:
+            sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+            if sha256 not in key:
+                raise LakeError(f"{key} does not hold the hash of the file that it shall name")
+            opened.seek(0)
+            return self._create(key, opened, sha256)
+
     def create(self, key: str, data: bytes) -> bool:
+        return self._create(key, io.BytesIO(data), hashlib.sha256(data).hexdigest())
+
+    def _create(self, key: str, data: IO[bytes], sha256: str) -> bool:
         path = self._path(key)
         with self._staged(path, data) as temporary:
             try:
                 os.link(temporary, path)
             except FileExistsError:
-                if path.read_bytes() != data:
+                if self.digests([key]).get(key) != sha256:
                     raise CreateConflict(f"{key} exists with other bytes; nothing was overwritten") from None
                 _sync_folder(path.parent)
                 return False
@@ -89,7 +148,7 @@ class FolderStore:
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_size == len(data) and path.read_bytes() == data:
                 return False
-        with self._staged(path, data) as temporary:
+        with self._staged(path, io.BytesIO(data)) as temporary:
             temporary.rename(path)
         _sync_folder(path.parent)
         return True
@@ -114,7 +173,6 @@ class FolderStore:
         return str(self._path(key))
 
     def sweep(self, *, older_than_s: float) -> int:
-        """Remove what killed writers left; younger files may belong to living ones. Returns how many."""
         limit, count = time.time() - older_than_s, 0
         for path in self.root.rglob(f"{_TEMPORARY}*"):
             with contextlib.suppress(FileNotFoundError):  # a living writer has just taken its own away
@@ -123,14 +181,17 @@ class FolderStore:
                     count += 1
         return count
 
+    def admit(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """A connection may read files."""
+
     @contextlib.contextmanager
-    def _staged(self, path: Path, data: bytes) -> Iterator[Path]:
+    def _staged(self, path: Path, data: IO[bytes]) -> Iterator[Path]:
         """A synced temporary file beside `path`, gone afterwards."""
         _make_folders(path.parent)
         temporary = path.parent / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
         try:
             with temporary.open("xb") as file:
-                file.write(data)
+                shutil.copyfileobj(data, file, 1 << 20)
                 file.flush()
                 os.fsync(file.fileno())
             yield temporary

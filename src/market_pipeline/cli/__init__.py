@@ -22,6 +22,7 @@ from market_pipeline.errors import (
     MarketPipelineError,
     QuotaExhausted,
     Refused,
+    StoreUnavailable,
     Unreachable,
 )
 
@@ -78,6 +79,7 @@ def exit_code(error: BaseException) -> int:
         (CheckFailed, CHECK),
         (IncompleteSlice, CHECK),
         (Unreachable, UNREACHABLE),
+        (StoreUnavailable, UNREACHABLE),
         (ConfigurationError, USAGE),
         (KeyboardInterrupt, INTERRUPTED),
     )

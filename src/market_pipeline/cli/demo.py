@@ -12,7 +12,7 @@ import datetime as dt
 import json
 import time
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from market_pipeline import calendar
@@ -69,7 +69,7 @@ def history(saturday: dt.date, splits: Iterable[dt.date]) -> tuple[Part, ...]:
 def run_demo(settings: Settings) -> int:
     """Fill the demo's lake and publish; a second run in the same week finds everything there."""
     started = time.monotonic()
-    before = _files(settings)
+    before = _files(Pipeline(settings))
     with sandbox(settings) as state_url:
         clock_url, events_url = (state_url.replace("/state", f"/{name}") for name in ("clock", "events"))
         *past, now = moments(settings.now())
@@ -90,7 +90,7 @@ def run_demo(settings: Settings) -> int:
             _set_clock(clock_url, None)
     if code != 0:
         return code
-    new = {layer: len(files - before[layer]) for layer, files in _files(settings).items()}
+    new = {layer: len(files.items() - before[layer].items()) for layer, files in _files(Pipeline(settings)).items()}
     if not any(new.values()):
         say("Nothing was fetched, and nothing written to bronze and silver: all of it was there.")
     else:
@@ -131,16 +131,9 @@ def _missed_splits(url: str) -> tuple[dt.date, ...]:
         return tuple(dt.date.fromisoformat(event["date"]) for event in json.load(response))
 
 
-def _files(settings: Settings) -> dict[str, set[str]]:
-    """Name, size and time of change of every file of a layer."""
-    return {
-        layer: {
-            f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}"
-            for path in (settings.lake / layer).rglob("*")
-            if path.is_file()
-        }
-        for layer in ("bronze", "silver")
-    }
+def _files(pipeline: Pipeline) -> dict[str, Mapping[str, str]]:
+    """Name and hash of every file, by layer."""
+    return {layer: pipeline.store.digests(pipeline.store.list(f"{layer}/")) for layer in ("bronze", "silver")}
 
 
 def _set_clock(url: str, moment: dt.datetime | None) -> None:

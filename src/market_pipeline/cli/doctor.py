@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import secrets
 import shutil
 import socket
 import sys
@@ -13,11 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from market_pipeline import calendar, layout, providers
-from market_pipeline.errors import CreateConflict, MarketPipelineError
+from market_pipeline import calendar, providers
+from market_pipeline.errors import MarketPipelineError, StoreUnavailable
 from market_pipeline.feed import Provider
+from market_pipeline.s3 import S3Store
 from market_pipeline.settings import Settings
-from market_pipeline.store import FolderStore
+from market_pipeline.store import FolderStore, honours_create_only
 from market_pipeline.warehouse import Warehouse
 
 _GIB = 1024**3
@@ -38,8 +38,8 @@ def probes(settings: Settings, *, with_keys: bool = False) -> tuple[Probe, ...]:
     """Every probe; one that can't be taken is a failed probe, not an error."""
     checks: list[tuple[str, Callable[[], Probe]]] = [
         ("python", _python),
-        ("lake writable", lambda: _writable(settings.lake)),
-        ("create-only puts", lambda: _create_only(settings.lake)),
+        ("lake", lambda: _lake(settings)),
+        ("create-only puts", lambda: _create_only(settings)),
         ("disk", lambda: _disk(settings.home)),
         ("memory", _memory),
         ("dbt manifest", lambda: _manifest(settings)),
@@ -59,7 +59,8 @@ def probes(settings: Settings, *, with_keys: bool = False) -> tuple[Probe, ...]:
         try:
             found.append(check())
         except (OSError, MarketPipelineError) as error:
-            found.append(Probe(name, ok=False, found=str(error), required="readable", remedy="market-pipeline init"))
+            remedy = "start the S3 store" if isinstance(error, StoreUnavailable) else "market-pipeline init"
+            found.append(Probe(name, ok=False, found=str(error), required="readable", remedy=remedy))
     return tuple(found)
 
 
@@ -75,26 +76,24 @@ def _existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
-def _writable(lake: Path) -> Probe:
-    ok = os.access(_existing(lake), os.W_OK)
-    return Probe("lake writable", ok, "yes" if ok else "no", "yes", "give this user the folder MARKET_PIPELINE_HOME")
+def _lake(settings: Settings) -> Probe:
+    """Where the lake is, and whether it answers."""
+    place = settings.s3
+    if place is None:
+        ok = os.access(_existing(settings.lake), os.W_OK)
+        found = "a folder" if ok else "a folder that can't be written"
+        return Probe("lake", ok, found, "writable", "give this user the folder MARKET_PIPELINE_HOME")
+    found_keys = len(S3Store(place, patience_s=5).list("reference/"))
+    found = f"{place.lake_bucket} at {place.endpoint}, {found_keys} reference files"
+    return Probe("lake", True, found, "answers", "start the S3 store")
 
 
-def _create_only(lake: Path) -> Probe:
+def _create_only(settings: Settings) -> Probe:
     """Two puts of one key with different bytes: the second must fail."""
-    store, key = FolderStore(lake), layout.probe(secrets.token_hex(8))
-    try:
-        store.create(key, b"first")
-        try:
-            store.create(key, b"second")
-        except CreateConflict:
-            is_honoured = store.get(key) == b"first"
-        else:
-            is_honoured = False
-    finally:
-        store.delete(key)
-    found = "honoured" if is_honoured else "overwritten"
-    return Probe("create-only puts", is_honoured, found, "honoured", "use a file system with hard links")
+    place = settings.s3
+    ok = honours_create_only(FolderStore(settings.lake) if place is None else S3Store(place, patience_s=5))
+    remedy = "use a file system with hard links" if place is None else "use an S3 store that honours If-None-Match"
+    return Probe("create-only puts", ok, "honoured" if ok else "overwritten", "honoured", remedy)
 
 
 def _disk(home: Path) -> Probe:

@@ -10,6 +10,7 @@ import datetime as dt
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
+from market_pipeline.buckets import make_buckets
 from market_pipeline.partition import Grain
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import Settings
@@ -20,7 +21,9 @@ DEMO_WEEKS = 3
 
 
 def prepare(settings: Settings) -> None:
-    """Folders, empty files, Dagster's instance, and dbt's manifest when the project has changed since the last one."""
+    """Folders or buckets, empty files, Dagster's instance, and dbt's manifest when the project has changed since."""
+    if settings.s3 is not None:
+        make_buckets(settings.s3)
     pipeline = Pipeline(settings)
     pipeline.initialize()
     with ThreadPoolExecutor(1) as beside:
@@ -55,8 +58,8 @@ def _first_day(pipeline: Pipeline) -> dt.date:
 
 
 def _project_sha256(settings: Settings) -> str:
-    """Hash of the dbt project and of the lake's place, which dbt bakes into its manifest."""
-    digest = hashlib.sha256(str(settings.lake).encode())
+    """Hash of the dbt project."""
+    digest = hashlib.sha256()
     for file in sorted(settings.dbt_project.rglob("*")):
         if file.suffix in (".sql", ".yml"):
             digest.update(file.relative_to(settings.dbt_project).as_posix().encode() + b"\0" + file.read_bytes())

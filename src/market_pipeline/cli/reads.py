@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import io
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -240,7 +241,7 @@ def quarantine(dataset: str | None = None, *, json: bool = False, limit: int = 2
     if limit < 1:
         raise ConfigurationError(f"--limit {limit} shows nothing; write 1 or more")
     keys = [key for key in pipeline.store.list("quarantine/") if key != layout.quarantine_empty()]
-    frames = [pl.read_parquet(pipeline.store.url(key)) for key in keys]
+    frames = [pl.read_parquet(io.BytesIO(pipeline.store.get(key))) for key in keys]
     rows = pl.concat(frames) if frames else pl.DataFrame(schema={"contract": pl.String})
     if dataset is not None:
         rows = rows.filter(contract=dataset)

@@ -70,13 +70,15 @@ def asset(provider: Provider, feed: Feed, settings: Settings) -> dg.AssetsDefini
                 yield check
                 raise blocked
         for report in reports:
-            context.add_asset_metadata(_metadata(report, settings), partition_key=report.slice_key)
+            location = pipeline.store.url(report.manifest_key) if report.manifest_key else ""
+            found = _metadata(report, settings, location=location)
+            context.add_asset_metadata(found, partition_key=report.slice_key)
         yield dg.MaterializeResult(check_results=[check])
 
     return bronze
 
 
-def _metadata(report: IngestReport, settings: Settings) -> dict[str, object]:
+def _metadata(report: IngestReport, settings: Settings, *, location: str) -> dict[str, object]:
     """A report as the UI shows it. A run of a year writes hundreds, so what is not there is left out."""
     return {
         **{
@@ -90,6 +92,6 @@ def _metadata(report: IngestReport, settings: Settings) -> dict[str, object]:
         "newest_fetched_at": str(report.newest_fetched_at or ""),
         "resumes_at": "" if report.resumes_at is None else report.resumes_at.isoformat(),
         **({"problems": checks.problem_table([report])} if report.problems else {}),
-        "manifest": dg.MetadataValue.path(str(settings.lake / (report.manifest_key or ""))),
+        "manifest": dg.MetadataValue.path(location),
         "dashboard": dg.MetadataValue.url(f"http://127.0.0.1:{settings.dashboard_port}/trust"),
     }

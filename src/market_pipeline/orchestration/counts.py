@@ -7,11 +7,12 @@ small (`checks`).
 from __future__ import annotations
 
 import datetime as dt
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import polars as pl
 
-from market_pipeline import layout, manifest
+from market_pipeline import commit, manifest
 from market_pipeline.feed import Feed, Provider
 from market_pipeline.normalize import NormalizeReport
 from market_pipeline.orchestration.checks import SESSIONS_BEFORE, Covered
@@ -43,10 +44,9 @@ def symbols_by_session(
     """How many symbols each of the run's sessions has, and the sessions before them, oldest first."""
     inside = {report.slice_key: _symbols(store, report.silver_key) for report in reports}
     first = min(inside)
-    prefix = layout.silver_dataset(feed.contract, provider.name, feed.dataset)
-    stored = {layout.slice_key_of(key): key for key in store.list(prefix)}
-    before = sorted(key for key in stored if key is not None and key < first)[-SESSIONS_BEFORE:]
-    return dict(sorted(inside.items())), tuple(_symbols(store, stored[key]) for key in before)
+    names = commit.names(store, feed.contract, provider.name, feed.dataset)
+    before = [name.silver_key for name in names if name.slice_key < first][-SESSIONS_BEFORE:]
+    return dict(sorted(inside.items())), tuple(_symbols(store, key) for key in before)
 
 
 def covered(
@@ -80,9 +80,13 @@ def _fetched(pipeline: Pipeline, report: NormalizeReport) -> Iterator[tuple[str,
 
 
 def _symbols(store: Store, key: str) -> int:
-    return int(pl.scan_parquet(store.url(key)).select(pl.col("symbol").n_unique()).collect().item())
+    return read_silver(store, key, ["symbol"]).get_column("symbol").n_unique()
 
 
 def _distinct(store: Store, key: str, column: str) -> frozenset[str]:
-    values = pl.scan_parquet(store.url(key)).select(pl.col(column).unique()).collect().get_column(column)
-    return frozenset(values.drop_nulls())
+    return frozenset(read_silver(store, key, [column]).get_column(column).drop_nulls().unique())
+
+
+def read_silver(store: Store, key: str, columns: list[str] | None = None) -> pl.DataFrame:
+    """The rows of one file of silver."""
+    return pl.read_parquet(io.BytesIO(store.get(key)), columns=columns)

@@ -73,7 +73,7 @@ def asset(provider: Provider, feed: Feed, settings: Settings) -> dg.AssetsDefini
             found = _metadata(report, settings, location=pipeline.store.url(report.silver_key))
             if report is reports[-1]:  # rows and columns of each of hundreds would cost more than the slices
                 found["preview"] = dg.MetadataValue.table(
-                    list(_preview(pipeline.store.url(report.silver_key))), schema=columns
+                    list(_preview(counts.read_silver(pipeline.store, report.silver_key))), schema=columns
                 )
             context.add_asset_metadata(found, partition_key=report.slice_key)
         yield dg.MaterializeResult(check_results=results)
@@ -171,9 +171,9 @@ def _metadata(report: NormalizeReport, settings: Settings, *, location: str) -> 
     }
 
 
-def _preview(location: str) -> Iterator[dg.TableRecord]:
+def _preview(rows: pl.DataFrame) -> Iterator[dg.TableRecord]:
     """The last rows of a silver file, as the UI's tables hold them: numbers and text."""
-    for row in pl.scan_parquet(location).tail(_PREVIEW_ROWS).collect().iter_rows(named=True):
+    for row in rows.tail(_PREVIEW_ROWS).iter_rows(named=True):
         yield dg.TableRecord(
             {name: value if isinstance(value, int | float | str | None) else str(value) for name, value in row.items()}
         )

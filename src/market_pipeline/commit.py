@@ -1,0 +1,183 @@
+"""The commit of a silver slice: what its files must hash to, and how many rows they hold.
+
+It is written before the files, naming the bytes that were there as well, and once more after them: a slice that a
+killed writer left half replaced is still one that was committed, and the next run completes it. Bytes that no commit
+names are damage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import orjson
+
+from market_pipeline import layout
+from market_pipeline.errors import HashMismatch, LakeError, ObjectMissing, StoreUnavailable
+from market_pipeline.store import Store
+
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """SHA-256 of a slice's rows and of its rejected rows; None where there is no such file."""
+
+    silver: str | None
+    quarantine: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What a slice of silver is; `newest_date` is ISO, None for rows about no session. `rows_quarantined` counts a row
+    once for each rule that it breaks. `before` is what its files may still be, while they are replaced."""
+
+    files: Files
+    bytes: int
+    rows: int
+    rows_quarantined: int
+    newest_date: str | None
+    before: Files | None = None
+
+    def admits(self, there: Files) -> bool:
+        """Whether files with these hashes are what was committed, or on their way to it."""
+        known = [self.files, *([self.before] if self.before else [])]
+        return there.silver in {f.silver for f in known} and there.quarantine in {f.quarantine for f in known}
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A slice of silver."""
+
+    contract: str
+    provider: str
+    dataset: str
+    slice_key: str
+
+    @property
+    def silver_key(self) -> str:
+        """Key of its rows."""
+        return layout.silver_part(self.contract, self.provider, self.dataset, self.slice_key)
+
+    @property
+    def quarantine_key(self) -> str:
+        """Key of its rejected rows."""
+        return layout.quarantine_part(self.contract, self.provider, self.dataset, self.slice_key)
+
+    @property
+    def commit_key(self) -> str:
+        """Key of its commit."""
+        return layout.silver_commit(self.contract, self.provider, self.dataset, self.slice_key)
+
+    @property
+    def remedy(self) -> str:
+        """The command that makes the slice anew from bronze."""
+        return f"market-pipeline replay {self.provider}/{self.dataset} --since {self.slice_key}"
+
+
+def write(
+    store: Store,
+    name: Name,
+    silver: bytes,
+    quarantine: bytes | None,
+    *,
+    rows: int,
+    rows_quarantined: int,
+    newest_date: str | None,
+) -> bool:
+    """Replace the files of a slice under their commit. False when they were there already and nothing was written."""
+    files = Files(_sha256(silver), None if quarantine is None else _sha256(quarantine))
+    commit = Commit(files, len(silver), rows, rows_quarantined, newest_date)
+    known, there = _read_if_whole(store, name), _there(store, name)
+    if known == commit and there == files:
+        return False
+    is_sound = there == Files(None, None) if known is None else known.admits(there)
+    store.replace(name.commit_key, _body(replace(commit, before=there if is_sound else None)))
+    if quarantine is not None:
+        store.replace(name.quarantine_key, quarantine)
+    elif there.quarantine is not None:
+        store.delete(name.quarantine_key)
+    store.replace(name.silver_key, silver)
+    store.replace(name.commit_key, _body(commit))
+    return True
+
+
+def read(store: Store, name: Name) -> Commit:
+    """The commit of a slice. LakeError when it is not there or not whole."""
+    try:
+        item = orjson.loads(store.get(name.commit_key))
+        if item.pop("sha256") != _sha256(_canonical(item)):
+            raise ValueError("the commit does not hash to what it says")
+        before = item.pop("before")
+        files = Files(**item.pop("files"))
+        return Commit(**item, files=files, before=None if before is None else Files(**before))
+    except (ObjectMissing, ValueError, KeyError, TypeError) as error:
+        raise LakeError(f"{name.commit_key} is missing or damaged; make the slice anew: {name.remedy}") from error
+
+
+def read_many(store: Store, slices: Sequence[Name]) -> Iterator[Commit | LakeError]:
+    """The commit of each slice, or why it can't be read: a thousand of them, each a request to an S3 store."""
+
+    def attempt(name: Name) -> Commit | LakeError:
+        try:
+            return read(store, name)
+        except LakeError as error:
+            return error
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        yield from threads.map(attempt, slices)
+
+
+def names(store: Store, contract: str, provider: str, dataset: str) -> Iterator[Name]:
+    """Every slice of one feed's silver, oldest first."""
+    keys = store.list(layout.silver_dataset(contract, provider, dataset))
+    found = {slice_key for key in keys if (slice_key := layout.slice_key_of(key)) is not None}
+    return (Name(contract, provider, dataset, slice_key) for slice_key in sorted(found))
+
+
+def verified(store: Store, slices: Sequence[Name]) -> tuple[tuple[Name, Commit, str], ...]:
+    """Each slice that has rows with its commit and the hash of its file. HashMismatch where files are not what was
+    committed."""
+    digests = store.digests([key for name in slices for key in (name.silver_key, name.quarantine_key)])
+    found = []
+    for name, commit in zip(slices, read_many(store, slices), strict=True):
+        if isinstance(commit, LakeError):
+            raise commit
+        there = Files(digests.get(name.silver_key), digests.get(name.quarantine_key))
+        if not commit.admits(there):
+            is_silver = commit.admits(replace(there, silver=commit.files.silver))
+            key = name.silver_key if is_silver else name.quarantine_key
+            raise HashMismatch(f"{key} is not what was written there; make the slice anew: {name.remedy}")
+        if there.silver is not None:
+            found.append((name, commit, there.silver))
+    return tuple(found)
+
+
+def _read_if_whole(store: Store, name: Name) -> Commit | None:
+    try:
+        return read(store, name)
+    except StoreUnavailable:
+        raise
+    except LakeError:
+        return None
+
+
+def _there(store: Store, name: Name) -> Files:
+    digests = store.digests([name.silver_key, name.quarantine_key])
+    return Files(digests.get(name.silver_key), digests.get(name.quarantine_key))
+
+
+def _body(commit: Commit) -> bytes:
+    item = asdict(commit)
+    return _canonical(item | {"sha256": _sha256(_canonical(item))})
+
+
+def _canonical(item: dict[str, Any]) -> bytes:
+    return orjson.dumps(item, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

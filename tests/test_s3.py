@@ -1,0 +1,328 @@
+"""The S3 store on a real server: the same promises as a folder's, and what only a network can break."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+from minio import Minio
+
+from market_pipeline import layout
+from market_pipeline.buckets import make_buckets
+from market_pipeline.errors import (
+    ConfigurationError,
+    CreateConflict,
+    HashMismatch,
+    LakeError,
+    ObjectMissing,
+    StoreUnavailable,
+)
+from market_pipeline.s3 import LARGE, S3Store
+from market_pipeline.settings import S3, load_settings
+from market_pipeline.store import FolderStore, Store, honours_create_only
+from s3_proxy import Faults, proxy
+from s3_server import ACCESS_KEY, SECRET_KEY, S3Server, running_s3
+
+KEY = "bronze/vendor/bars/slice=2026-11-16/a.bin"
+SERVER_KILLS = int(os.environ.get("MARKET_PIPELINE_TEST_S3_KILLS", "1"))
+PUTS = int(os.environ.get("MARKET_PIPELINE_TEST_S3_PUTS", "60"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server for the module; each test has buckets of its own."""
+    with running_s3(tmp_path_factory.mktemp("s3")) as found:
+        yield found
+
+
+@pytest.fixture
+def place(server: S3Server, request: pytest.FixtureRequest) -> S3:
+    """Two new buckets."""
+    name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]
+    found = load_settings({**server.variables, "MARKET_PIPELINE_LAKE_URL": f"s3://t{name}"}).s3
+    assert found is not None
+    assert make_buckets(found) == (found.bronze_bucket, found.lake_bucket)
+    return found
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty lake of either kind."""
+    if request.param == "folder":
+        return FolderStore(tmp_path / "lake")
+    return S3Store(request.getfixturevalue("place"), patience_s=20)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def test_both_halves_keep_the_same_promises(store: Store) -> None:
+    assert store.list("bronze/") == ()
+    assert not store.exists(KEY)
+    with pytest.raises(ObjectMissing, match=r"slice=2026-11-16/a\.bin"):
+        store.get(KEY)
+    assert store.create(KEY, b"one") is True
+    assert store.create(KEY, b"one") is False
+    with pytest.raises(CreateConflict, match=r"a\.bin"):
+        store.create(KEY, b"two")
+    assert store.get(KEY, sha256=sha256(b"one")) == b"one"
+    with pytest.raises(HashMismatch):
+        store.get(KEY, sha256=sha256(b"two"))
+    part = "silver/bars/provider=x/dataset=y/slice=2026-11-16/part.parquet"
+    assert store.replace(part, b"first") is True
+    assert store.replace(part, b"first") is False
+    assert store.replace(part, b"second") is True
+    assert store.get(part) == b"second"
+    assert store.replace("reference/empty.parquet", b"") is True
+    assert store.get("reference/empty.parquet") == b""
+    assert store.digests([KEY, part, "silver/none"]) == {KEY: sha256(b"one"), part: sha256(b"second")}
+    store.delete(part)
+    store.delete(part)
+    assert not store.exists(part)
+    assert honours_create_only(store)
+    assert store.list("probe/") == ()
+    for wrong in ("", "/a", "a/../b", "a//b", "a/.", "a\0b"):
+        with pytest.raises(LakeError):
+            store.get(wrong)
+
+
+def test_lists_are_sorted_whole_and_of_their_prefix_alone(store: Store) -> None:
+    names = [f"silver/x/{number:05d}" for number in range(1203)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: store.replace(name, b"1"), names))
+    store.replace("silver/xy/other", b"1")
+    assert list(store.list("silver/x/")) == names
+
+
+@pytest.mark.parametrize("name", ["^GSPC", "BRK.B", "BTC/USD", "A B", "aux", "=x:y"])
+def test_names_of_symbols_come_back_as_they_were_stored(store: Store, name: str) -> None:
+    prefix = layout.bronze_slice("vendor", "bars", "2026-11-16")
+    key = layout.bronze_object(prefix, name, sha256(b"x"), "json")
+    store.create(key, b"x")
+    assert store.list(prefix) == (key,)
+    assert store.get(key) == b"x"
+
+
+def test_a_large_file_goes_up_in_pieces_and_little_memory(place: S3, tmp_path: Path) -> None:
+    size = 160 * 1024 * 1024
+    assert size > 4 * LARGE
+    code = (
+        "import json, resource, sys; from pathlib import Path\n"
+        "from market_pipeline.s3 import S3Store; from market_pipeline.settings import S3\n"
+        "store, file = S3Store(S3(**json.loads(sys.argv[1]))), Path(sys.argv[2])\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(store.create_file(sys.argv[3], file), store.create_file(sys.argv[3], file))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    file, digest = tmp_path / "large", hashlib.sha256()
+    with file.open("wb") as opened:
+        for number in range(size // (1 << 20)):
+            block = random.Random(number).randbytes(1 << 20)
+            opened.write(block)
+            digest.update(block)
+    key = f"bronze/vendor/trades/slice=2026-11-16/all.{digest.hexdigest()}.zip"
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(asdict(place)), str(file), key],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told, grown_kib = done.stdout.splitlines()
+    assert told == "True False"
+    assert int(grown_kib) * 1024 < size // 2, "the file was held in memory"
+    assert sha256(S3Store(place).get(key)) == digest.hexdigest()
+    with pytest.raises(LakeError, match="hash"):
+        S3Store(place).create_file("bronze/vendor/trades/slice=2026-11-16/all.zip", file)
+
+
+def test_sixteen_racing_writers_have_one_winner(place: S3) -> None:
+    stores = [S3Store(place, patience_s=20) for _ in range(16)]
+    for round_ in range(max(3, PUTS // 20)):
+        barrier = threading.Barrier(16)
+
+        def put(who: int, round_: int = round_, barrier: threading.Barrier = barrier) -> bool | None:
+            barrier.wait()
+            try:
+                return stores[who].create(f"bronze/race/{round_}", b"%d" % who)
+            except CreateConflict:
+                return None
+
+        with ThreadPoolExecutor(16) as pool:
+            results = list(pool.map(put, range(16)))
+        assert results.count(True) == 1, results
+        assert results.count(None) == 15
+        assert stores[0].get(f"bronze/race/{round_}") == b"%d" % results.index(True)
+
+
+def test_racing_writers_of_the_same_bytes_have_one_winner_too(place: S3) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: S3Store(place, patience_s=20).create("bronze/same", b"same"), range(8)))
+    assert sorted(results) == [False] * 7 + [True]
+
+
+def test_a_store_that_ignores_the_condition_is_found_out(place: S3) -> None:
+    plain = S3Store(place)
+    forget = Faults(overwrites=lambda path: plain.delete(path.removeprefix(f"/{place.lake_bucket}/")))
+    with proxy(place.endpoint, forget) as address:
+        careless = S3Store(replace(place, endpoint=address), patience_s=20)
+        assert not any(honours_create_only(careless) for _ in range(5))
+
+
+def test_an_answer_that_is_lost_is_no_conflict_and_no_second_object(place: S3) -> None:
+    faults = Faults(lose_answer=0.4, lose_request=0.2)
+    with proxy(place.endpoint, faults) as address:
+        store = S3Store(replace(place, endpoint=address), patience_s=30)
+        with ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(lambda n: store.create(f"bronze/lost/{n:05d}", b"%d" % n), range(PUTS)))
+    assert faults.lost >= PUTS // 4, "too few answers were lost to prove anything"
+    assert all(results), "each object is of the call that put it"
+    plain = S3Store(place)
+    assert plain.list("bronze/lost/") == tuple(f"bronze/lost/{n:05d}" for n in range(PUTS))
+    assert all(plain.get(f"bronze/lost/{n:05d}") == b"%d" % n for n in range(PUTS))
+    versions = _versions(place, "bronze/lost/")
+    assert versions == dict.fromkeys(versions, 1), "a retry wrote a second version"
+
+
+def _versions(place: S3, prefix: str) -> dict[str, int]:
+    client = Minio(
+        endpoint=place.endpoint.partition("://")[2], access_key=place.access_key, secret_key=place.secret_key,
+        secure=False,
+    )  # fmt: skip
+    count: dict[str, int] = {}
+    for found in client.list_objects(place.bronze_bucket, prefix=prefix, recursive=True, include_version=True):
+        count[str(found.object_name)] = count.get(str(found.object_name), 0) + 1
+    return count
+
+
+def test_buckets_keep_every_version(place: S3) -> None:
+    store = S3Store(place)
+    for body in (b"1", b"2", b"3"):
+        store.replace("bronze/versioned", body)
+    assert _versions(place, "bronze/versioned") == {"bronze/versioned": 3}
+    assert make_buckets(place) == ()
+
+
+def test_acknowledged_puts_outlive_the_server(tmp_path: Path) -> None:
+    """Killed in mid-write and started again: clients wait, go on by themselves, and miss nothing."""
+    with running_s3(tmp_path / "s3") as server:
+        place = load_settings(server.variables).s3
+        assert place is not None
+        make_buckets(place)
+        store, acknowledged, stop = S3Store(place, patience_s=90), list[int](), threading.Event()
+
+        def write(first: int) -> None:
+            number = first
+            while not stop.is_set():
+                store.create(f"bronze/kept/{number:06d}", b"%d" % number * 500)
+                acknowledged.append(number)
+                number += 4
+
+        with ThreadPoolExecutor(4) as pool:
+            writers = [pool.submit(write, first) for first in range(4)]
+            before = 0
+            for _ in range(SERVER_KILLS):
+                _wait_for(lambda before=before: len(acknowledged) > before + 40)  # type: ignore[misc]
+                server.kill()
+                at_kill = len(acknowledged)
+                time.sleep(1.5)
+                server.start()
+                _wait_for(lambda at_kill=at_kill: len(acknowledged) > at_kill + 20)  # type: ignore[misc]
+                before = len(acknowledged)
+            stop.set()
+            for writer in writers:
+                writer.result(timeout=90)
+        found = set(store.list("bronze/kept/"))
+        assert len(acknowledged) > 60 * SERVER_KILLS
+        for number in acknowledged:
+            key = f"bronze/kept/{number:06d}"
+            assert key in found
+            assert store.get(key) == b"%d" % number * 500
+
+
+def _wait_for(condition: object, timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    assert callable(condition)
+    while not condition():
+        assert time.monotonic() < deadline, "nothing went on"
+        time.sleep(0.02)
+
+
+def test_a_silent_store_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    nobody = S3("http://127.0.0.1:9", "us-east-1", "key", "secret-of-nobody", "a-bronze", "a-lake")
+    store = S3Store(nobody, patience_s=1)
+    for act in (lambda: store.get(KEY), lambda: store.create(KEY, b"1"), lambda: store.list("silver/")):
+        with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:9 does not answer.*start it") as caught:
+            act()
+        assert "secret-of-nobody" not in str(caught.value)
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        make_buckets(nobody)
+
+
+def test_refusals_are_told_at_once_and_without_the_secret(place: S3) -> None:
+    started = time.monotonic()
+    for wrong in (replace(place, secret_key="a-wrong-secret"), replace(place, access_key="nobody")):
+        with pytest.raises(LakeError, match="MARKET_PIPELINE_S3_ACCESS_KEY") as caught:
+            S3Store(wrong).create(KEY, b"1")
+        assert wrong.secret_key not in str(caught.value)
+        with pytest.raises(LakeError, match="refuses"):
+            make_buckets(wrong)
+    absent = replace(place, bronze_bucket="no-such-bucket-here", lake_bucket="nor-this-one")
+    with pytest.raises(LakeError, match=r"lacks the bucket .* nor-this-one; make them: market-pipeline init"):
+        S3Store(absent).list("silver/")
+    assert time.monotonic() - started < 30
+
+
+def test_duckdb_reads_the_lake_by_the_extension_of_the_wheel(place: S3, tmp_path: Path) -> None:
+    store, urls = S3Store(place), []
+    for number in range(3):
+        body = io.BytesIO()
+        pl.DataFrame({"n": [number] * 10}).write_parquet(body)
+        key = f"silver/x/provider=it's/slice=2026-01-0{number + 1}/part.parquet"
+        store.replace(key, body.getvalue())
+        urls.append(store.url(key))
+    with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
+        store.admit(connection)
+        assert connection.execute("select count(*), sum(n) from read_parquet(?)", [urls]).fetchone() == (30, 30)
+        told = str(connection.execute("from duckdb_secrets()").fetchall())
+        assert place.secret_key not in told
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"MARKET_PIPELINE_S3_SECRET_KEY": ""}, "MARKET_PIPELINE_S3_SECRET_KEY is not set"),
+        ({"MARKET_PIPELINE_S3_ENDPOINT": "http://s3.example.com"}, "must be https"),
+        ({"MARKET_PIPELINE_S3_ENDPOINT": "https://user@host"}, "no address of a server"),
+        ({"MARKET_PIPELINE_S3_ENDPOINT": "https://host/path"}, "no address of a server"),
+        ({"MARKET_PIPELINE_LAKE_URL": "file:///lake"}, "MARKET_PIPELINE_LAKE_URL"),
+        ({"MARKET_PIPELINE_LAKE_URL": "s3://Upper_Case"}, "MARKET_PIPELINE_LAKE_URL"),
+    ],
+)
+def test_settings_that_contradict_are_named(server: S3Server, changed: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        _ = load_settings({**server.variables, **changed}).s3
+
+
+def test_profiles_never_share_a_bucket(server: S3Server) -> None:
+    places = [load_settings({**server.variables, "MARKET_PIPELINE_PROFILE": p}).s3 for p in ("live", "demo", "demo-2")]
+    names = [name for found in places if found for name in (found.bronze_bucket, found.lake_bucket)]
+    assert len(set(names)) == 6
+    assert load_settings({}).s3 is None
+    assert SECRET_KEY not in repr(places[0])
+    assert places[0] is not None
+    assert places[0].access_key == ACCESS_KEY
