@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import re
 import secrets
 import time
@@ -39,10 +40,13 @@ PATIENCE_S = 180.0
 # Above this an object goes up in pieces: a single PUT holds it in memory nearly twice.
 LARGE = 16 * 1024 * 1024
 _AT_ONCE = 16
+# So long a call keeps Ctrl-C waiting while the store is silent.
+_CALL_S = 5.0
 _STATUS = re.compile(r"status code: (\d{3})")
 # Statuses of a request that may succeed when it is sent again.
 _PASSING = frozenset({404, 408, 409, 412, 425, 429})
 _Found = TypeVar("_Found")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +220,7 @@ class S3Store:
                 },
                 retry_config={
                     "max_retries": 1000,
-                    "retry_timeout": timedelta(seconds=self._patience_s),
+                    "retry_timeout": timedelta(seconds=min(_CALL_S, self._patience_s)),
                     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=3)},
                 },
             )
@@ -235,6 +239,7 @@ class S3Store:
                 self._tell_of_refusal(error)
                 if time.monotonic() > deadline:
                     raise self._unavailable(error) from None
+                _log.warning("The S3 store at %s does not answer; waiting for it", self.place.endpoint)
                 time.sleep(0.5)
 
     def _tell_of_refusal(self, error: Exception) -> None:
