@@ -11,12 +11,12 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import orjson
 
 from market_pipeline import layout
 from market_pipeline.errors import HashMismatch, LakeError, ObjectMissing, StoreUnavailable
+from market_pipeline.seal import SEAL, sealed, unsealed
 from market_pipeline.store import Store
 
 _AT_ONCE = 8
@@ -108,9 +108,8 @@ def write(
 def read(store: Store, name: Name) -> Commit:
     """The commit of a slice. LakeError when it is not there or not whole."""
     try:
-        item = orjson.loads(store.get(name.commit_key))
-        if item.pop("sha256") != _sha256(_canonical(item)):
-            raise ValueError("the commit does not hash to what it says")
+        item = orjson.loads(unsealed(store.get(name.commit_key)))
+        del item[SEAL]
         before = item.pop("before")
         files = Files(**item.pop("files"))
         return Commit(**item, files=files, before=None if before is None else Files(**before))
@@ -171,12 +170,7 @@ def _there(store: Store, name: Name) -> Files:
 
 
 def _body(commit: Commit) -> bytes:
-    item = asdict(commit)
-    return _canonical(item | {"sha256": _sha256(_canonical(item))})
-
-
-def _canonical(item: dict[str, Any]) -> bytes:
-    return orjson.dumps(item, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+    return sealed(orjson.dumps(asdict(commit), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
 
 
 def _sha256(data: bytes) -> str:

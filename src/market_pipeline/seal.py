@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import re
 
-_NAME = b'"sealed_sha256"'
+# The member that holds the seal.
+SEAL = "sealed_sha256"
+_NAME = f'"{SEAL}"'.encode()
 # What a file ends in whose seal's own name was spoiled; nothing else here ends so.
 _LIKE_A_SEAL = re.compile(rb'": "[0-9a-f]{64}"\s*\}\s*\Z')
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx2
 
 import warehouse_fixture as fixture
+from market_pipeline import commit
 from market_pipeline.errors import LakeError
 from market_pipeline.ingest import ingest
 from market_pipeline.normalize import normalize
@@ -102,7 +103,7 @@ def _restore(site: Site, path: Path, whole: bytes) -> None:
 
 def _silver(site: Site, path: Path) -> str:
     key = site.part_of(path).key
-    return next(k for k in site.store.list("silver/") if f"slice={key}" in k)
+    return next(k for k in site.store.list("silver/") if f"slice={key}/part" in k)
 
 
 def _roll_back(site: Site, path: Path, whole: bytes) -> None:
@@ -112,6 +113,20 @@ def _roll_back(site: Site, path: Path, whole: bytes) -> None:
     site.publish()
     site.gold.verify()
     path.write_bytes(whole)  # as an older generation it would stay damaged, and soon the others would be pruned
+
+
+def _read_silver(site: Site, path: Path) -> object:
+    """What gold does before it reads."""
+    names = commit.names(site.store, WEEKLY.contract, PROVIDER.name, WEEKLY.dataset)
+    return commit.verified(site.store, [name for name in names if name.slice_key == site.part_of(path).key])
+
+
+def _replay(site: Site, path: Path, whole: bytes) -> None:
+    """From bronze, byte for byte."""
+    site.normalize(site.part_of(path))
+    if path.read_bytes() != whole:
+        raise AssertionError("replay gave other bytes")
+    _read_silver(site, path)
 
 
 def _current(site: Site) -> Path:
@@ -140,6 +155,8 @@ KINDS = {
         lambda site, path: site.normalize(site.part_of(path)),
         _restore,
     ),
+    "silver": Kind(lambda site: site.lake.glob("silver/**/part.parquet"), _read_silver, _replay),
+    "commit of silver": Kind(lambda site: site.lake.glob("silver/**/commit.json"), _read_silver, _replay),
     "generation in force": Kind(
         lambda site: iter([_current(site)]), lambda site, _path: site.gold.verify(), _roll_back
     ),
@@ -205,7 +222,7 @@ def run(count: int, *, seed: int, folder: Path) -> Result:
             wrong.append(f"{about}: not found")
         if _hashes(site.lake / "silver") != silver:
             wrong.append(f"{about}: silver was written from damaged input")
-        if name in ("payload", "manifest", "health") and site.served() != served:
+        if name in ("payload", "manifest", "silver", "commit of silver", "health") and site.served() != served:
             wrong.append(f"{about}: readers see something else")
         if name == "generation in force":
             _read_damaged(site, served, about, wrong)
