@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
@@ -73,27 +73,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = given.sections or list(SECTIONS)
     if unknown := [name for name in wanted if name not in known]:
         parser.error(f"there is no section {unknown[0]}; known: {', '.join(known)}")
-    figures, failed = {"run": about_this_run()}, dict[str, str]()
+    listed = [asdict(figure) for figure in about_this_run()]
+    print(rendered(listed), flush=True)
+    failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         for name in wanted:
-            print(f"{name} ...", file=sys.stderr, flush=True)
             folder = Path(scratch) / name
             folder.mkdir()
             more = {"warehouse": given.warehouse} if name == "dashboard" else {}
             started = time.monotonic()
             try:
-                figures[name] = known[name](folder, is_quick=given.quick, **more)
+                found = known[name](folder, is_quick=given.quick, **more)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - the other sections' hour is not lost with this one
                 failed[name] = f"{type(error).__name__}: {error}"
-            print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+                continue
+            figures = [asdict(replace(figure, name=f"{name}: {figure.name}")) for figure in found]
+            listed += figures
+            print("\n".join(_tables(figures)), flush=True)
+            print(f"{name} took {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     is_whole = wanted == list(SECTIONS) and not given.quick and not failed
     to = given.to or (FOLDER if is_whole else None)
-    listed = [
-        asdict(figure if name == "run" else replace(figure, name=f"{name}: {figure.name}"))
-        for name, found in figures.items()
-        for figure in found
-    ]
-    print(rendered(listed))
     if to is not None:
         (to / "results.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
         (to / "results.md").write_text(rendered(listed), encoding="utf-8")
@@ -128,15 +127,18 @@ def rendered(listed: Sequence[dict[str, object]]) -> str:
         "1, ours takes longer than what it is compared with. Times are wall seconds on a small machine that others",
         "use too: read the ratios. What is measured: `benchmarks/__main__.py`; the contestants: `benchmarks/peers/`.",
     ]
+    return "\n".join([*lines, *_tables(listed)]) + "\n"
+
+
+def _tables(listed: Sequence[dict[str, object]]) -> Iterator[str]:
     section = ""
     for item in listed:
         found, _, name = str(item["name"]).rpartition(": ")
         if (found or "run") != section:
             section = found or "run"
-            lines += ["", f"## {TITLES[section]}", "", "| figure | value | how |", "| --- | ---: | --- |"]
+            yield from ("", f"## {TITLES[section]}", "", "| figure | value | how |", "| --- | ---: | --- |")
         value = f"{item['value']:,}" if isinstance(item["value"], int | float) else str(item["value"])
-        lines.append(f"| {name} | {' '.join((value, str(item['unit']))).strip()} | {item['how']} |")
-    return "\n".join(lines) + "\n"
+        yield f"| {name} | {' '.join((value, str(item['unit']))).strip()} | {item['how']} |"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -48,7 +49,12 @@ SUMMED = {
     "overview": ("market_capitalization", "ebitda", "pe_ratio", "revenue_ttm", "beta", "shares_outstanding"),
     "grouped_daily": (*_PRICES, "vwap_usd", "transaction_count"),
 }
-CONTESTANTS = ("ours", "pandas", "polars", "floor")
+PEERS = {
+    "pandas": "the same rules in pandas",
+    "polars": "the same rules in plain Polars",
+    "floor": "reading and writing without any rule",
+}
+CONTESTANTS = ("ours", *PEERS)
 
 
 def weekly_adjusted(scratch: Path, *, is_quick: bool = False) -> list[Figure]:
@@ -95,22 +101,17 @@ def _contest(dataset: str, scratch: Path, *, is_quick: bool) -> list[Figure]:
     rounds = 1 if is_quick else 5
     lake = scratch / "lake"
     bronze.prepare(lake, dataset, slices=size.slices, symbols=size.symbols, rows=size.rows)
-    turns = in_turns(
-        {name: lambda name=name: turn(dataset, name, lake, scratch / name) for name in CONTESTANTS},  # type: ignore[misc]
-        rounds=rounds,
-    )
+    turns = in_turns({name: partial(turn, dataset, name, lake, scratch / name) for name in CONTESTANTS}, rounds=rounds)
     found = {name: totals(dataset, scratch / name) for name in CONTESTANTS}
     compare(found)
     rows = int(found["ours"]["rows"])
     seconds = {name: [taken["seconds"] for taken in turns[name]] for name in CONTESTANTS}
     how = f"{WHAT[dataset]}: {rows:,} rows in {size.slices} slices, equal in all; median of {rounds} rounds in turns"
     figures = [Figure("rows per second", round(rows / middle(seconds["ours"], 6)), "rows/s", how)]
-    for name in CONTESTANTS[1:]:
-        peer = {"floor": "reading and writing without any rule", "pandas": "the same rules in pandas"}
-        against = peer.get(name, "the same rules in plain Polars")
-        figures.append(
-            Figure(f"time to {name}", ratio(seconds["ours"], seconds[name]), "times", f"ours over {against}")
-        )
+    figures += [
+        Figure(f"time to {name}", ratio(seconds["ours"], seconds[name]), "times", f"ours over {what}")
+        for name, what in PEERS.items()
+    ]
     for name in CONTESTANTS:
         peak = middle([taken["peak_mib"] for taken in turns[name]], 0)
         grown = middle([taken["peak_mib"] - taken["base_mib"] for taken in turns[name]], 0)
