@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Any
 
 from charts import Measures
-from controls import Instrument
+from controls import Instrument, Span
 from warehouse import Answer, answer
 
 DAYS = Measures(
@@ -59,7 +60,7 @@ def find(
     *,
     interval: str,
     adjustment: str,
-    since: dt.date,
+    span: Span,
     known: dt.datetime | None,
     is_feed_wanted: bool,
 ) -> Bars:
@@ -78,7 +79,12 @@ def find(
         notice = f"{interval.capitalize()}s are not kept by version: these are the days, as known then."
         interval = "day"
     interval = "week" if is_feed else interval
-    asked = {"instrument_id": picked.instrument_id, "since": since, "adjustment": adjustment}
+    asked: dict[str, Any] = {
+        "instrument_id": picked.instrument_id,
+        "since": span.since,
+        "until": span.until,
+        "adjustment": adjustment,
+    }
     if known is None:
         rows = answer("feed_weeks", **asked) if is_feed else answer("prices", interval=interval, **asked)
     else:

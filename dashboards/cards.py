@@ -6,7 +6,8 @@ Also the states a page can be in without data: what is missing and the command t
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,9 +16,10 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 import streamlit as st
 
+import charts
 from charts import DARK, LIGHT, Palette
-from market_pipeline.warehouse import MarketPipelineError
-from warehouse import Answer
+from market_pipeline.warehouse import Health, MarketPipelineError
+from warehouse import Answer, told
 
 
 def palette() -> Palette:
@@ -33,17 +35,20 @@ def card(
     *,
     note: str = "",
     empty: str = "",
+    is_list: bool = False,
+    height: int | None = None,
 ) -> None:
-    """Show an answer. `key` names the card in links; without `draw` it is a table; `empty` stands in for no rows."""
+    """Show an answer. `key` names the card in links; without `draw` it is a table, a list shows its table first;
+    `empty` stands in for no rows."""
     with st.container(border=True, key=f"card-{key}"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", wrap=False):
             st.subheader(title, anchor=key, width="stretch")
             is_table = draw is None
             if draw is not None and not answer.is_empty:
                 view = st.segmented_control(
-                    "Show as",
+                    f"Show {key} as",
                     ["Chart", "Table"],
-                    default="Chart",
+                    default="Table" if is_list else "Chart",
                     required=True,
                     key=f"{key}-view",
                     bind="query-params",
@@ -54,11 +59,48 @@ def card(
         if answer.is_empty:
             st.info(empty or "No rows.", icon=":material/inbox:")
         elif is_table or draw is None:
-            table(answer.table)
+            table(answer.table, height=height)
         else:
             draw()
         if note:
             st.caption(note)
+
+
+def counted(
+    key: str, rows: Sequence[Mapping[str, Any]], *, name: str, measure: str, title: str
+) -> Callable[[], object] | None:
+    """What draws counts as bars; None when there is nothing to count."""
+    shown = [row for row in rows if row[measure] is not None]
+    if not shown:
+        return None
+    spec = charts.counts(shown, palette(), name=name, measure=measure, title=title)
+    return lambda: st.echarts_chart(spec, height=max(30 * len(shown) + 50, 160), key=f"{key}-chart", alt=title)
+
+
+def totals(rows: Iterable[Mapping[str, Any]], *, name: str, measure: str = "") -> list[dict[str, Any]]:
+    """The measure summed up by a name, or the rows counted, the largest 20 first."""
+    sums: Counter[str] = Counter()
+    for row in rows:
+        sums[row[name]] += row[measure] if measure else 1
+    return [{name: key, measure or "count": count} for key, count in sums.most_common(20)]
+
+
+def check_rows(found: Health) -> Answer:
+    """The checks that the newest run's health names."""
+    checks = found.failed_checks
+    return told(
+        "checks",
+        pa.table(
+            {
+                "severity": pa.array([check.severity for check in checks], pa.string()),
+                "check": pa.array([check.name for check in checks], pa.string()),
+                "model": pa.array([check.model for check in checks], pa.string()),
+                "rows": pa.array([check.failures for check in checks], pa.int64()),
+                "message": pa.array([check.message for check in checks], pa.string()),
+            }
+        ),
+        origin="the newest run left it in health.json; `market-pipeline status --json` prints it.",
+    )
 
 
 def table(rows: pa.Table, *, height: int | None = None) -> None:
@@ -92,7 +134,7 @@ def link(key: str) -> str:
 
 
 def _menu(key: str, answer: Answer) -> None:
-    with st.popover("", icon=":material/more_horiz:", help="Download, link, SQL", type="tertiary"):
+    with st.popover("Data", icon=":material/download:", help="Download, link, SQL", type="tertiary"):
         st.markdown(f"**{answer.table.num_rows:,} rows**, {answer.table.num_columns} columns")
         with st.container(horizontal=True):
             st.download_button(
@@ -115,24 +157,11 @@ def _menu(key: str, answer: Answer) -> None:
             )
         st.caption("Link to this card")
         st.code(link(key), language=None, wrap_lines=True)
-        st.caption("The SQL behind it")
-        st.code(runnable(answer.sql, answer.parameters), language="sql")
-
-
-def runnable(sql: str, parameters: Mapping[str, Any]) -> str:
-    """The SQL with its parameters filled in, so that it runs wherever it is pasted."""
-    for name in sorted(parameters, key=len, reverse=True):
-        value = parameters[name]
-        if value is None:
-            text = "null"
-        elif isinstance(value, bool):
-            text = str(value).lower()
-        elif isinstance(value, (int, float)):
-            text = str(value)
+        if answer.sql:
+            st.caption("The SQL behind it")
+            st.code(answer.source, language="sql")
         else:
-            text = "'" + str(value).replace("'", "''") + "'"
-        sql = sql.replace(f"${name}", text)
-    return sql.strip()
+            st.caption(f"No SQL is behind it: {answer.origin}")
 
 
 def _csv(rows: pa.Table) -> bytes:

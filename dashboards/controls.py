@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import streamlit as st
 
+import words
 from warehouse import answer, as_of
 
 RANGES = {"3M": 13, "6M": 26, "1Y": 53, "3Y": 157, "5Y": 261, "All": None}
 INTERVALS = {"Daily": "day", "Weekly": "week", "Monthly": "month"}
 ADJUSTMENTS = {"Split-adjusted": "split", "Total return": "total", "Raw": "raw"}
 AVERAGES = (20, 50, 120, 200)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The days to show, both included: those of the picked range, or the part of it that was zoomed to."""
+
+    since: dt.date
+    until: dt.date
+    range_start: dt.date
+    is_zoomed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +75,53 @@ def symbol() -> Instrument | None:
         "a part of a name.",
     )
     wanted = (text or "").strip() or next(iter(offered))
-    instrument_id = offered.get(wanted) or _search(wanted)
+    instrument_id = offered.get(wanted) or _search(wanted, _pick)
     if instrument_id is None:
         return None
     row = answer("instrument", instrument_id=instrument_id).first
     return Instrument(**{name: row[name] for name in Instrument.__dataclass_fields__})
 
 
-def _search(text: str) -> str | None:
-    """The instrument that somebody's text names, else what it may have meant."""
+def symbols(*, most: int) -> tuple[Instrument, ...]:
+    """Pick several instruments, in the order of their picking; at first the first followed one and its peers."""
+    offered: dict[str, str] = {row["label"]: row["instrument_id"] for row in answer("symbols").rows}
+    if not offered:
+        st.info("Gold holds no prices. `market-pipeline run all` fetches them.", icon=":material/inbox:")
+        return ()
+    texts = st.multiselect(
+        "Symbols",
+        list(offered),
+        default=_peers(offered),
+        key="symbols",
+        bind="query-params",
+        max_selections=most,
+        accept_new_options=True,
+        placeholder="Any symbols or names",
+        help=f"Up to {most}. Followed instruments first, then the most traded of the market. Type any other symbol, a "
+        "former one, or a part of a name.",
+    )
+    found: dict[str, Instrument] = {}
+    for text in texts:
+        instrument_id = offered.get(text) or _search(text.strip(), partial(_swap, text))
+        if instrument_id is not None:
+            row = answer("instrument", instrument_id=instrument_id).first
+            found[instrument_id] = Instrument(**{name: row[name] for name in Instrument.__dataclass_fields__})
+    if not texts:
+        st.info("Pick at least one symbol to compare.", icon=":material/compare_arrows:")
+    return tuple(found.values())
+
+
+def _peers(offered: Mapping[str, str], *, count: int = 5) -> list[str]:
+    """Labels of the first offered instrument, of some of its peers, and of others where it has few."""
+    first = next(iter(offered))
+    labels = {instrument_id: label for label, instrument_id in offered.items()}
+    peers = [labels.get(row["instrument_id"]) for row in answer("peers", instrument_id=offered[first]).rows]
+    found = dict.fromkeys([first, *filter(None, peers[: count - 2]), *offered])
+    return list(found)[:count]
+
+
+def _search(text: str, pick: Callable[[str], None]) -> str | None:
+    """The instrument that somebody's text names, else what it may have meant, each as a button that picks it."""
     found = answer("symbol_search", text=text).rows
     if found and found[0]["is_exact"]:
         best: dict[str, Any] = found[0]
@@ -90,8 +141,8 @@ def _search(text: str) -> str | None:
             for row in found:
                 st.button(
                     f"**{_plain(row['label'])}** {_plain(row['name'] or '')}",
-                    key=f"found-{row['instrument_id']}",
-                    on_click=_pick,
+                    key=f"found-{text}-{row['instrument_id']}",
+                    on_click=pick,
                     args=(row["label"],),
                 )
     return None
@@ -99,6 +150,11 @@ def _search(text: str) -> str | None:
 
 def _pick(label: str) -> None:
     st.session_state["symbol"] = label
+
+
+def _swap(text: str, label: str) -> None:
+    """Put an offered label in the place of a text that named nothing."""
+    st.session_state["symbols"] = [label if one == text else one for one in st.session_state["symbols"]]
 
 
 def _plain(text: str) -> str:
@@ -115,6 +171,37 @@ def since(newest: dt.date | None = None) -> dt.date:
     return (newest or as_of().date()) - dt.timedelta(weeks=weeks)
 
 
+def span(newest: dt.date | None = None) -> Span:
+    """The picked range, or the part of the time axis that was zoomed to, by dragging or by its dates."""
+    start = since(newest)
+    first, last = st.session_state.get("from"), st.session_state.get("to")
+    label = "Zoom"
+    if first or last:
+        label = f"{words.day(first, has_year=True)} to {words.day(last, has_year=True)}"
+    with st.popover(label, icon=":material/zoom_in:", help="Show a part of the time axis, with all of its points"):
+        first, last = (
+            st.date_input(
+                name,
+                value=None,
+                min_value=dt.date(1900, 1, 1),
+                max_value=as_of().date() + dt.timedelta(days=366),
+                format="YYYY-MM-DD",
+                key=name.lower(),
+                bind="query-params",
+            )
+            for name in ("From", "To")
+        )
+        st.button("Whole range", on_click=zoom_to, args=(None, None), disabled=first is None and last is None)
+    is_zoomed = first is not None or last is not None
+    return Span(first or start, last or dt.date(9999, 12, 31), start, is_zoomed)
+
+
+def zoom_to(first: dt.date | None, last: dt.date | None) -> None:
+    """Zoom to a part of the time axis; without dates, back to the range."""
+    st.session_state["from"] = first
+    st.session_state["to"] = last
+
+
 def interval() -> str:
     """How long a bar is: day, week or month."""
     name = st.segmented_control(
@@ -123,19 +210,19 @@ def interval() -> str:
     return INTERVALS[name or "Daily"]
 
 
-def adjustment() -> str:
+def adjustment(*, default: str = "Split-adjusted") -> str:
     """What is taken out of the history: split, total or raw."""
     name = st.segmented_control(
         "Prices",
         list(ADJUSTMENTS),
-        default="Split-adjusted",
+        default=default,
         required=True,
         key="prices",
         bind="query-params",
         help="Split-adjusted: in today's shares. Total return: dividends are reinvested too, so that a dividend is no "
         "fall. Raw: as traded on the day. Open, high, low and close are scaled alike.",
     )
-    return ADJUSTMENTS[name or "Split-adjusted"]
+    return ADJUSTMENTS[name or default]
 
 
 def is_weekly_feed(picked: Instrument) -> bool:

@@ -7,6 +7,8 @@ page shows two generations. What does not belong here: how anything looks.
 from __future__ import annotations
 
 import datetime as dt
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,12 @@ class Answer:
     sql: str
     parameters: dict[str, Any]
     table: pa.Table
+    origin: str = ""  # where rows come from that no SQL gave
+
+    @property
+    def source(self) -> str:
+        """What was asked, as it runs wherever it is pasted."""
+        return runnable(self.sql, self.parameters)
 
     @property
     def is_empty(self) -> bool:
@@ -82,12 +90,13 @@ def as_of() -> dt.datetime:
     return dt.datetime.fromisoformat(found.as_of) if found else settings().now()
 
 
-def answer(name: str, **parameters: Any) -> Answer:
-    """Answer `queries/<name>.sql` from the generation in force."""
+def answer(name: str, *, over: str = "", **parameters: Any) -> Answer:
+    """Answer `queries/<name>.sql` from the generation in force; `over` names the query that gives it its `bars`."""
     door = warehouse()
     current = door.current()
     identity = "" if current is None else current.sha256
-    sql = (QUERIES / f"{name}.sql").read_text(encoding="utf-8")
+    sql = _text(name) if not over else joined(_text(name), bars=_text(over))
+    parameters = {key: value for key, value in parameters.items() if re.search(rf"\${key}\b", sql)}
     try:
         table, seen = _ask(str(door.folder), identity, sql, tuple(sorted(parameters.items())))
     except QueryTimeout:
@@ -108,6 +117,40 @@ def explore(sql: str) -> tuple[Answer, bool]:
     """Answer somebody's own SQL within limits; the second value says whether rows were left out."""
     table, _ = warehouse().query(sql, row_limit=EXPLORE_ROWS + 1, timeout_s=EXPLORE_SECONDS)
     return Answer("query", sql, {}, table.slice(0, EXPLORE_ROWS)), table.num_rows > EXPLORE_ROWS
+
+
+def told(name: str, rows: pa.Table, *, origin: str) -> Answer:
+    """Rows that are not from gold, such as what the newest run left; `origin` says where else they are found."""
+    return Answer(name, "", {}, rows, origin)
+
+
+def joined(sql: str, *, bars: str) -> str:
+    """One query, with another's rows under the name `bars`."""
+    notes = [line for line in sql.splitlines() if line.startswith("--")]
+    body = sql.removeprefix("\n".join(notes)).lstrip()
+    body = f",\n\n{body.removeprefix('with ')}" if body.startswith("with ") else f"\n\n{body}"
+    said = "\n".join(notes)
+    return f"{said}\nwith bars as not materialized (\n{bars.strip()}\n){body}"
+
+
+def runnable(sql: str, parameters: Mapping[str, Any]) -> str:
+    """The SQL with its parameters filled in."""
+    for name in sorted(parameters, key=len, reverse=True):
+        value = parameters[name]
+        if value is None:
+            text = "null"
+        elif isinstance(value, bool):
+            text = str(value).lower()
+        elif isinstance(value, (int, float)):
+            text = str(value)
+        else:
+            text = "'" + str(value).replace("'", "''") + "'"
+        sql = sql.replace(f"${name}", text)
+    return sql.strip()
+
+
+def _text(name: str) -> str:
+    return (QUERIES / f"{name}.sql").read_text(encoding="utf-8")
 
 
 @st.cache_data(max_entries=512, show_spinner="Reading gold")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Sequence
 
 NONE = "—"
 _SCALES = ((1e12, "tn"), (1e9, "bn"), (1e6, "m"), (1e3, "k"))
@@ -59,7 +60,7 @@ def compact(value: float | None, *, unit: str = "") -> str:
 
 def score(value: float | None) -> str:
     """A z-score with its sign."""
-    return NONE if value is None or math.isnan(value) else _minus(f"{value:+.2f}")
+    return NONE if value is None or math.isnan(value) else _minus(f"{round(value, 2) + 0.0:+.2f}")
 
 
 def day(value: dt.date | None, *, has_year: bool = False) -> str:
@@ -82,6 +83,17 @@ def moment(value: str | dt.datetime | None) -> str:
 def count(number: int, one: str, many: str = "") -> str:
     """1 split, 2 splits."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def rounded(value: float | None, digits: int) -> float | None:
+    """A number for a chart; none stays none."""
+    return None if value is None or math.isnan(value) else round(value, digits)
+
+
+def names(found: Sequence[str], *, most: int = 4) -> str:
+    """A, B, C, D and 3 more."""
+    shown = ", ".join(found[:most])
+    return f"{shown} and {len(found) - most} more" if len(found) > most else shown
 
 
 def _minus(text: str) -> str:

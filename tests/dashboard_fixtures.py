@@ -29,3 +29,19 @@ def warehouse(folder: Path, build_db: Path) -> Warehouse:
     """A warehouse with one partial generation."""
     fixture.publish(folder, build_db=build_db, is_partial=True)
     return Warehouse(folder)
+
+
+@pytest.fixture(scope="module")
+def shared_home(build_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with one partial generation, published once for a file of tests."""
+    home = tmp_path_factory.mktemp("home")
+    fixture.publish(home / "demo" / "warehouse", build_db=build_db, is_partial=True)
+    return home
+
+
+@pytest.fixture
+def market(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Warehouse:
+    """Its warehouse, for tests that change nothing."""
+    monkeypatch.setenv("MARKET_PIPELINE_HOME", str(shared_home))
+    monkeypatch.setenv("MARKET_PIPELINE_PROFILE", "demo")
+    return Warehouse(shared_home / "demo" / "warehouse")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import polars as pl
+import pyarrow as pa
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from market_pipeline.warehouse import Warehouse
@@ -14,6 +19,8 @@ from market_pipeline.warehouse import Warehouse
 DASHBOARDS = Path(__file__).resolve().parents[1] / "dashboards"
 PAGES = sorted(path.stem for path in (DASHBOARDS / "app_pages").glob("*.py"))
 sys.path.insert(0, str(DASHBOARDS))  # as `streamlit run dashboards/app.py` does
+# Each run of a page reads the metadata of every installed package for components: half a second, always the same.
+manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
 
 
 def variant(build_db: Path, folder: Path, sql: str) -> Path:
@@ -26,7 +33,7 @@ def variant(build_db: Path, folder: Path, sql: str) -> Path:
     return other
 
 
-def show(page: str, **query: str) -> AppTest:
+def show(page: str, **query: str | list[str]) -> AppTest:
     """Run one page as its address asks."""
     test = AppTest.from_file(str(DASHBOARDS / "app.py"), default_timeout=60)
     for name, value in query.items():
@@ -49,3 +56,24 @@ def one(warehouse: Warehouse, sql: str) -> dict[str, object]:
 def titles(test: AppTest) -> list[str]:
     """The cards' titles."""
     return [element.value for element in test.subheader]
+
+
+def table(test: AppTest, column: str) -> list[dict[str, Any]]:
+    """Rows of the first table on the page that has a column of this name."""
+    found = next(element.value for element in test.dataframe if column in element.value)
+    rows: list[dict[str, Any]] = found.to_dict("records")
+    return rows
+
+
+def drawn(test: AppTest, key: str) -> pa.Table:
+    """What was sent to the browser for a chart, as its dataset."""
+    (chart,) = [element for element in test.get("echarts_chart") if (element.key or "").startswith(key)]
+    (dataset,) = chart.proto.datasets
+    return pa.ipc.open_stream(dataset.data.data).read_all()
+
+
+def frame(warehouse: Warehouse, sql: str) -> pl.DataFrame:
+    """Gold's rows for an independent computation."""
+    found = pl.from_arrow(warehouse.query(sql)[0])
+    assert isinstance(found, pl.DataFrame)
+    return found

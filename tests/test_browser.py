@@ -28,7 +28,14 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-PAGES = {"prices": "Prices", "sectors": "Sectors & volume", "volatility": "Volatility", "trust": "Trust"}
+PAGES = {
+    "today": "Today",
+    "prices": "Prices",
+    "compare": "Compare",
+    "sectors": "Sectors & volume",
+    "volatility": "Volatility",
+    "trust": "Trust",
+}
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
     *("--disable-default-apps", "--disable-sync", "--no-first-run", "--no-proxy-server"),
@@ -164,7 +171,7 @@ def is_drawn(page: Any) -> bool:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_drawn(address: str, browser: Any, shots: Path, theme: str, name: str) -> None:
-    tab = Tab(browser, theme=theme).open(f"{address}/{'' if name == 'prices' else name}?symbol=ORCA")
+    tab = Tab(browser, theme=theme).open(f"{address}/{'' if name == 'today' else name}?symbol=ORCA")
     tab.page.locator("[data-testid=stEChartsChart] canvas").first.wait_for(timeout=20_000)
     tab.settle()
     assert tab.page.locator("h1").first.inner_text() == PAGES[name]
@@ -183,7 +190,7 @@ def test_a_page_is_drawn(address: str, browser: Any, shots: Path, theme: str, na
     }.items(),
 )
 def test_the_price_chart_is_drawn_in_each_way(address: str, browser: Any, shots: Path, name: str, query: str) -> None:
-    tab = Tab(browser).open(f"{address}/?{query}")
+    tab = Tab(browser).open(f"{address}/prices?{query}")
     tab.page.locator("[data-testid=stEChartsChart] canvas").first.wait_for(timeout=20_000)
     tab.settle()
     assert is_drawn(tab.page)
@@ -193,7 +200,7 @@ def test_the_price_chart_is_drawn_in_each_way(address: str, browser: Any, shots:
 
 def test_a_typed_name_leads_to_its_symbol(address: str, browser: Any) -> None:
     """What the box does not offer is searched for on the server."""
-    tab = Tab(browser).open(f"{address}/?symbol=KIWI")
+    tab = Tab(browser).open(f"{address}/prices?symbol=KIWI")
     tab.page.get_by_role("heading", name="KIWI closed at").wait_for()
     tab.settle()
     box = tab.page.get_by_role("combobox", name="Symbol")
@@ -218,7 +225,7 @@ def test_the_explorer_is_drawn(address: str, browser: Any, shots: Path, theme: s
 
 
 def test_pages_are_reached_by_clicks_and_keep_the_symbol(address: str, browser: Any) -> None:
-    tab = Tab(browser).open(f"{address}/?symbol=KIWI")
+    tab = Tab(browser).open(f"{address}/prices?symbol=KIWI")
     tab.page.get_by_role("heading", name="KIWI closed at").wait_for()
     tab.settle()
     tab.page.get_by_role("link", name="Volatility").click()
@@ -233,7 +240,7 @@ def test_a_new_generation_appears_within_two_seconds(address: str, browser: Any,
     """The open page shows the number and the new market's close, while readers and writer meet on one folder."""
     folder = home / "demo" / "warehouse"
     warehouse = Warehouse(folder)
-    tab = Tab(browser).open(f"{address}/?symbol=ORCA")
+    tab = Tab(browser).open(f"{address}/prices?symbol=ORCA")
     tab.page.get_by_role("heading", name="ORCA closed at").wait_for()
     tab.settle()
     waits = []

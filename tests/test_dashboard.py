@@ -11,6 +11,7 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pytest
 import yaml
@@ -21,9 +22,11 @@ from market_pipeline.warehouse import Warehouse
 
 pytest_plugins = ("dashboard_fixtures",)
 
+LAST = fixture.LAST_SESSION
+
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_shows_its_cards_and_no_error(warehouse: Warehouse, page: str) -> None:
+def test_a_page_shows_its_cards_and_no_error(market: Warehouse, page: str) -> None:
     test = show(page)
     assert not test.exception
     assert not test.error
@@ -63,9 +66,9 @@ def test_a_damaged_warehouse_names_the_way_back(warehouse: Warehouse, page: str,
         assert "`market-pipeline rollback 000001`" in error.value
 
 
-def test_the_ranking_names_the_most_volatile(warehouse: Warehouse) -> None:
+def test_the_ranking_names_the_most_volatile(market: Warehouse) -> None:
     top = one(
-        warehouse,
+        market,
         """select symbol, volatility_52w_ratio as v from fact_adjusted_prices
            where week_start_date = date '2026-11-16' order by v desc nulls last limit 1""",
     )
@@ -115,6 +118,8 @@ def test_pages_live_on_daily_feeds_alone(folder: Path, build_db: Path, page: str
         assert any("is the most volatile at" in title for title in titles(test))
     if page == "sectors":
         assert any("changed hands" in title for title in titles(test))
+    if page == "compare":
+        assert any("move together most" in title for title in titles(test))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -142,7 +147,7 @@ def test_pages_live_on_the_weekly_feed_alone(folder: Path, build_db: Path, page:
         assert "a second daily feed gives one" in said
 
 
-@pytest.mark.parametrize("page", ["prices", "sectors", "volatility"])
+@pytest.mark.parametrize("page", ["today", "prices", "compare", "sectors", "volatility"])
 def test_gold_without_prices_names_the_command(folder: Path, build_db: Path, page: str) -> None:
     nothing = "".join(f"delete from {name};" for name in fixture.TABLES if name != "dim_date")
     fixture.publish(folder, build_db=variant(build_db, folder, nothing))
@@ -171,9 +176,9 @@ def test_gold_of_an_earlier_version_names_the_command(folder: Path, build_db: Pa
     assert "`market-pipeline run gold`" in test.error[0].value
 
 
-def test_volatility_is_of_days_where_there_are_any(warehouse: Warehouse) -> None:
+def test_volatility_is_of_days_where_there_are_any(market: Warehouse) -> None:
     gold = one(
-        warehouse,
+        market,
         """select volatility_20d_ratio as v from fact_daily_price
            where symbol = 'ORCA' order by session_date desc limit 1""",
     )["v"]
@@ -184,7 +189,7 @@ def test_volatility_is_of_days_where_there_are_any(warehouse: Warehouse) -> None
     assert "a year over the last 4 weeks" in titles(show("volatility", symbol="DODO"))[0]
 
 
-def test_the_fixture_has_the_columns_of_the_models(warehouse: Warehouse) -> None:
+def test_the_fixture_has_the_columns_of_the_models(market: Warehouse) -> None:
     """Otherwise the pages would be tested against a market that gold never publishes."""
     models = Path(__file__).resolve().parents[1] / "dbt" / "models" / "marts"
     contracts = {
@@ -192,7 +197,7 @@ def test_the_fixture_has_the_columns_of_the_models(warehouse: Warehouse) -> None
         for path in models.glob("*.yml")
         for model in yaml.safe_load(path.read_text(encoding="utf-8"))["models"]
     }
-    rows, _ = warehouse.query(
+    rows, _ = market.query(
         """select table_name, list(column_name) as columns from duckdb_columns()
            where database_name = current_database() and not internal group by all"""
     )
@@ -220,45 +225,50 @@ def test_a_new_generation_replaces_cached_answers(warehouse: Warehouse, tmp_path
         ("drop table dim_date", "read-only"),
     ],
 )
-def test_sql_that_can_not_run_is_explained(warehouse: Warehouse, sql: str, said: str) -> None:
+def test_sql_that_can_not_run_is_explained(market: Warehouse, sql: str, said: str) -> None:
     test = show("explorer", sql=sql)
     assert not test.exception
     assert test.error[0].value == "The query can't be answered"
     assert said in "\n".join(element.value for element in test.code)
 
 
-def test_sql_is_cut_at_the_row_limit_and_says_so(warehouse: Warehouse) -> None:
+def test_sql_is_cut_at_the_row_limit_and_says_so(market: Warehouse) -> None:
     test = show("explorer", sql="select i from range(6000) as r (i)")
     assert re.match(r"5,000 rows in .* s, the first of more", titles(test)[0])
     assert len(test.dataframe[0].value) == 5000
 
 
-def test_columns_are_described(warehouse: Warehouse) -> None:
+def test_columns_are_described(market: Warehouse) -> None:
     test = show("explorer", tab="Tables", table="fact_adjusted_prices")
     found = test.dataframe[0].value.set_index("column_name")["description"]
     assert found["close_usd"] == "Last raw close of the week, USD."
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_sql_behind_a_card_runs_as_shown(warehouse: Warehouse, page: str) -> None:
+def test_the_sql_behind_a_card_runs_as_shown(market: Warehouse, page: str) -> None:
     shown = {
         element.value
-        for asked in ({}, {"known": "2026-11-20"}, {"symbol": "DODO"}, {"bars": "Weekly", "known": "2026-11-20"})
+        for asked in (
+            {},
+            {"known": "2026-11-20"},
+            {"symbol": "DODO", "symbols": ["DODO", "ELKO"], "scope": "Whole market"},
+            {"bars": "Weekly", "known": "2026-11-20"},
+        )
         for element in show(page, **asked).code
         if element.language == "sql"
     }
     assert shown
     for sql in shown:
         assert "$" not in re.sub(r"--.*", "", sql)
-        warehouse.query(sql)
+        market.query(sql)
 
 
-def test_downloads_hold_every_row(warehouse: Warehouse) -> None:
+def test_downloads_hold_every_row(market: Warehouse) -> None:
     import pyarrow.parquet as pq
 
     import cards
 
-    rows, _ = warehouse.query("select * from fact_adjusted_prices")
+    rows, _ = market.query("select * from fact_adjusted_prices")
     assert cards._csv(rows).count(b"\n") == rows.num_rows + 1
     assert pq.read_table(pa.BufferReader(cards._parquet(rows))).num_rows == rows.num_rows
 
@@ -268,7 +278,7 @@ def test_every_query_is_used_and_every_page_declares_itself() -> None:
     unused = [
         path.stem
         for path in (DASHBOARDS / "queries").glob("*.sql")
-        if not re.search(rf'answer\(\s*"{path.stem}"', sources)
+        if not re.search(rf'(answer\(\s*|over=|return |else |": )"{path.stem}"', sources)
     ]
     assert unused == []
     for path in (DASHBOARDS / "app_pages").glob("*.py"):
@@ -289,28 +299,42 @@ def test_pages_import_neither_pandas_nor_our_inner_modules() -> None:
 
 def test_colours_are_readable_on_both_themes() -> None:
     import charts
+    from charts.sectors import _shade
 
     theme = tomllib.loads((DASHBOARDS / ".streamlit" / "config.toml").read_text())["theme"]
     for name, palette in (("light", charts.LIGHT), ("dark", charts.DARK)):
         assert palette.background == theme[name]["backgroundColor"]
         assert list(palette.series) == theme[name]["chartCategoricalColors"]
-        for color in (palette.up, palette.down, palette.text, palette.muted, palette.line, palette.accent):
+        marks = (palette.up, palette.down, palette.text, palette.muted, palette.line, palette.accent, *palette.series)
+        words = [theme[name][key] for key in ("textColor", "linkColor", "blueColor", "orangeColor", "primaryColor")]
+        for color in (*marks, *words):
             assert charts.contrast(color, palette.background) >= 5, (name, color)
+        assert charts.contrast(theme[name]["textColor"], theme[name]["secondaryBackgroundColor"]) >= 5
+        for step in range(-100, 101):
+            fill, ink = _shade(step / 1000, palette, strongest=0.06)
+            assert charts.contrast(ink, fill) >= 4.5, (name, step)
     assert (charts.DARK.up, charts.DARK.down) == ("#56B4E9", "#E69F00")
     assert (charts.LIGHT.up, charts.LIGHT.down) == ("#0072B2", "#C2410C")
     assert charts.contrast("#FFFFFF", "#000000") == pytest.approx(21)
 
 
-def test_long_series_are_thinned_and_it_is_said() -> None:
+def test_no_line_is_told_by_its_colour_alone() -> None:
     import charts
 
-    long = pa.table({"i": range(50_000), "v": [float(i % 97) for i in range(50_000)]})
-    kept, note = charts.thin(long, "v")
-    assert kept.num_rows == charts.MAX_POINTS
-    assert "20,000 of 50,000 points" in note
-    assert kept["i"][0].as_py() == 0
-    assert kept["i"][-1].as_py() == 49_999
-    assert charts.thin(long.slice(0, 100), "v") == (long.slice(0, 100), "")
+    table = pa.table({"day": [LAST], **{f"S{number}": [100.0 + number] for number in range(8)}})
+    spec = charts.indexed(table, charts.DARK)
+    looks = [(line["itemStyle"]["color"], line["lineStyle"]["type"]) for line in spec["series"]]
+    assert len(set(looks)) == 8
+    assert all(line["endLabel"]["show"] for line in spec["series"]), "the name stands at the line's end"
+    pairs = [
+        {"symbol": a, "other_symbol": b, "correlation": value}
+        for a, b, value in (("A", "A", 1.0), ("A", "B", -0.4), ("B", "A", -0.4), ("B", "B", None))
+    ]
+    cells = charts.correlations(pairs, charts.LIGHT)["series"][0]["data"]
+    assert [cell["label"]["formatter"] for cell in cells] == ["+1.00", "−0.40", "−0.40", "—"]  # noqa: RUF001
+    assert ["decal" in cell["itemStyle"] for cell in cells] == [False, True, True, False]
+    for cell in cells:
+        assert charts.contrast(cell["label"]["color"], cell["itemStyle"]["color"]) >= 4.5
 
 
 def test_the_server_is_configured_for_one_machine_only() -> None:
@@ -320,3 +344,34 @@ def test_the_server_is_configured_for_one_machine_only() -> None:
     assert config["server"]["headless"] is True
     assert config["browser"]["gatherUsageStats"] is False
     assert config["client"]["showErrorDetails"] == "none"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_card_can_be_taken_away_and_linked_to(market: Warehouse, page: str) -> None:
+    """A title, two downloads, a link, and the SQL behind it or where else it is from."""
+    test = show(page)
+    anchors = [element.proto.anchor for element in test.subheader]
+    assert all(anchors)
+    assert len(set(anchors)) == len(anchors)
+    links = [
+        element.value.split("#")[-1] for element in test.code if "#" in element.value and element.language != "sql"
+    ]
+    assert links == anchors
+    buttons = [element.proto.label for element in test.get("download_button")]
+    assert buttons == ["CSV", "Parquet"] * len(anchors)
+    sources = [element for element in test.code if element.language == "sql"]
+    elsewhere = [element for element in test.caption if element.value.startswith("No SQL is behind it: ")]
+    assert len(sources) + len(elsewhere) == len(anchors)
+
+
+def test_a_query_over_anothers_rows_is_one_that_runs_alone() -> None:
+    import warehouse as door
+
+    source = "-- One row per bar.\nselect 1 as a\n"
+    for body, expected in (
+        ("-- What it is.\nselect * from bars\n", "-- What it is.\nwith bars as not materialized ("),
+        ("-- What it is.\nwith x as (select * from bars)\n\nselect * from x", "),\n\nx as (select * from bars)"),
+    ):
+        sql = door.joined(body, bars=source)
+        assert expected in sql
+        assert duckdb.sql(sql).fetchall() == [(1,)]

@@ -33,9 +33,9 @@ def bars(**query: str) -> Any:
         ("Monthly", "monthly_price", "in the month so far"),
     ],
 )
-def test_titles_carry_the_actual_numbers(warehouse: Warehouse, interval: str, relation: str, period: str) -> None:
+def test_titles_carry_the_actual_numbers(market: Warehouse, interval: str, relation: str, period: str) -> None:
     row = one(
-        warehouse,
+        market,
         f"""select close_usd, split_return_ratio as r from {relation}
             where symbol = 'KIWI' order by session_date desc limit 1""",
     )
@@ -71,7 +71,7 @@ def test_a_bar_that_ended_early_is_not_so_far(folder: Path, build_db: Path) -> N
     assert over.endswith("on the week")
 
 
-def test_a_link_reproduces_the_controls(warehouse: Warehouse) -> None:
+def test_a_link_reproduces_the_controls(market: Warehouse) -> None:
     test = show("prices", symbol="WREN", range="1Y", prices="Raw", bars="Weekly", averages="20", price_view="Table")
     assert test.selectbox(key="symbol").value == "WREN"
     assert test.button_group(key="averages").value == [20]
@@ -83,7 +83,7 @@ def test_a_link_reproduces_the_controls(warehouse: Warehouse) -> None:
 
 
 @pytest.mark.parametrize("interval", ["Daily", "Weekly", "Monthly"])
-def test_a_split_is_a_jump_in_raw_prices_only(warehouse: Warehouse, interval: str) -> None:
+def test_a_split_is_a_jump_in_raw_prices_only(market: Warehouse, interval: str) -> None:
     worst = {}
     for mode in ("Split-adjusted", "Total return", "Raw"):
         rows = bars(symbol="ORCA", prices=mode, bars=interval)
@@ -95,7 +95,7 @@ def test_a_split_is_a_jump_in_raw_prices_only(warehouse: Warehouse, interval: st
     assert worst["Total return"] > 0.75
 
 
-def test_a_dividend_falls_in_the_prices_and_not_in_the_total_return(warehouse: Warehouse) -> None:
+def test_a_dividend_falls_in_the_prices_and_not_in_the_total_return(market: Warehouse) -> None:
     """Reinvested at the close before: two total-return closes are as C1 to C0 - D, two split-adjusted as C1 to C0."""
     raw, split, total = (
         bars(symbol="KIWI", prices=mode).set_index("session_date") for mode in ("Raw", "Split-adjusted", "Total return")
@@ -113,7 +113,7 @@ def test_a_dividend_falls_in_the_prices_and_not_in_the_total_return(warehouse: W
             assert list(mode[name] / mode["close_usd"]) == pytest.approx(list(raw[name] / raw["close_usd"])), name
 
 
-def test_averages_and_band_are_on_the_prices_as_drawn(warehouse: Warehouse) -> None:
+def test_averages_and_band_are_on_the_prices_as_drawn(market: Warehouse) -> None:
     for mode in ("Split-adjusted", "Total return"):
         rows = bars(symbol="ORCA", prices=mode)
         for days in (20, 50, 120, 200):
@@ -133,7 +133,7 @@ def test_averages_and_band_are_on_the_prices_as_drawn(warehouse: Warehouse) -> N
         assert list(weekly[name].dropna()) == list(daily[name].reindex(weekly.index).dropna()), name
 
 
-def test_the_as_of_date_shows_what_was_known_then(warehouse: Warehouse) -> None:
+def test_the_as_of_date_shows_what_was_known_then(market: Warehouse) -> None:
     now = bars(symbol="ORCA").set_index("session_date")["close_usd"]
     then = show("prices", symbol="ORCA", range="All", price_view="Table", known="2026-05-01")
     assert "as known by 2 May 2026 00:00 UTC" in texts(then)
@@ -150,7 +150,7 @@ def test_the_as_of_date_shows_what_was_known_then(warehouse: Warehouse) -> None:
     assert not nothing.exception
 
 
-def test_a_split_that_was_not_known_yet_adjusts_nothing(warehouse: Warehouse) -> None:
+def test_a_split_that_was_not_known_yet_adjusts_nothing(market: Warehouse) -> None:
     """Of 21 July 2025, announced on 30 June."""
     unaware = bars(symbol="ORCA", known="2025-06-15")
     assert list(unaware["close_usd"]) == list(unaware["raw_close_usd"])
@@ -163,7 +163,7 @@ def test_a_split_that_was_not_known_yet_adjusts_nothing(warehouse: Warehouse) ->
 
 @pytest.mark.parametrize("mode", ["Split-adjusted", "Total return", "Raw"])
 @pytest.mark.parametrize("symbol", ["ORCA", "KIWI"])
-def test_as_of_now_equals_the_present(warehouse: Warehouse, symbol: str, mode: str) -> None:
+def test_as_of_now_equals_the_present(market: Warehouse, symbol: str, mode: str) -> None:
     """The as-of query computes factors and windows again; with today's knowledge they must be gold's own."""
     now = bars(symbol=symbol, prices=mode)
     then = bars(symbol=symbol, prices=mode, known="2026-11-21")
@@ -172,7 +172,7 @@ def test_as_of_now_equals_the_present(warehouse: Warehouse, symbol: str, mode: s
         assert list(then[name].fillna(-9)) == pytest.approx(list(now[name].fillna(-9)), abs=1e-9), name
 
 
-def test_as_of_now_equals_the_present_in_the_weekly_feed(warehouse: Warehouse) -> None:
+def test_as_of_now_equals_the_present_in_the_weekly_feed(market: Warehouse) -> None:
     for mode in ("Split-adjusted", "Total return", "Raw"):
         asked = {"symbol": "TERN", "bars": "Weekly", "weeks": "Weekly feed", "prices": mode}
         now, then = bars(**asked), bars(**asked, known="2026-11-21")
@@ -180,7 +180,7 @@ def test_as_of_now_equals_the_present_in_the_weekly_feed(warehouse: Warehouse) -
             assert list(then[name].fillna(-9)) == pytest.approx(list(now[name].fillna(-9)), abs=1e-9), name
 
 
-def test_what_is_not_kept_by_version_is_said(warehouse: Warehouse) -> None:
+def test_what_is_not_kept_by_version_is_said(market: Warehouse) -> None:
     weekly = show("prices", symbol="ORCA", bars="Weekly", known="2026-05-01")
     assert "these are the weekly feed's, as known then" in texts(weekly)
     assert "on the week" in titles(weekly)[0]
@@ -191,7 +191,7 @@ def test_what_is_not_kept_by_version_is_said(warehouse: Warehouse) -> None:
     assert "on the day" in titles(monthly)[0]
 
 
-def test_an_instrument_without_daily_bars_shows_the_weekly_feed_and_says_so(warehouse: Warehouse) -> None:
+def test_an_instrument_without_daily_bars_shows_the_weekly_feed_and_says_so(market: Warehouse) -> None:
     test = show("prices", symbol="DODO", range="All")
     assert "DODO has no daily bars: these are the weekly ones of the weekly feed" in texts(test)
     assert "market-pipeline run polygon/grouped_daily" in texts(test)
@@ -205,7 +205,7 @@ def test_an_instrument_without_daily_bars_shows_the_weekly_feed_and_says_so(ware
     assert total["close_usd"].iloc[0] < raw["close_usd"].iloc[0] * 0.97
 
 
-def test_the_weekly_feed_infers_a_split_from_its_factor(warehouse: Warehouse) -> None:
+def test_the_weekly_feed_infers_a_split_from_its_factor(market: Warehouse) -> None:
     asked = {"symbol": "ORCA", "bars": "Weekly", "weeks": "Weekly feed"}
     for mode, is_jump in (("Raw", True), ("Split-adjusted", False), ("Total return", False)):
         rows = bars(**asked, prices=mode)
@@ -214,10 +214,10 @@ def test_the_weekly_feed_infers_a_split_from_its_factor(warehouse: Warehouse) ->
         assert (worst < 0.6) is is_jump, mode
 
 
-def test_splits_and_dividends_are_listed_and_counted(warehouse: Warehouse) -> None:
+def test_splits_and_dividends_are_listed_and_counted(market: Warehouse) -> None:
     assert "ORCA: 1 split (2:1 on 21 Jul 2025), 0 dividends" in titles(show("prices", symbol="ORCA", range="All"))
     paid = one(
-        warehouse,
+        market,
         "select count(*) as n, sum(cash_amount)::double as s from fact_corporate_action "
         "where symbol = 'ELKO' and effective_date >= date '2025-11-14'",
     )
@@ -275,13 +275,13 @@ def test_a_bar_is_marked_for_what_its_own_provider_corrected(folder: Path, build
             assert bars(symbol="ORCA", bars=interval)["corrected_values"].sum() == 1
 
 
-def test_marks_carry_text_beside_their_colour(warehouse: Warehouse) -> None:
+def test_marks_carry_text_beside_their_colour(market: Warehouse) -> None:
     import bars as drawn
     import charts
 
     sql = (DASHBOARDS / "queries" / "prices.sql").read_text()
-    asked = {"since": dt.date(1900, 1, 1), "interval": "day", "adjustment": "raw"}
-    rows, _ = warehouse.query(sql, {"instrument_id": fixture.identity("ORCA"), **asked})
+    asked = {"since": dt.date(1900, 1, 1), "until": fixture.LAST_SESSION, "interval": "day", "adjustment": "raw"}
+    rows, _ = market.query(sql, {"instrument_id": fixture.identity("ORCA"), **asked})
     measures = replace(drawn.DAYS, overlays={"average_50d_usd": "50-day average"})
     spec = charts.candles(rows, charts.DARK, measures)
     source = spec["dataset"]["source"].to_pylist()
@@ -296,7 +296,7 @@ def test_marks_carry_text_beside_their_colour(warehouse: Warehouse) -> None:
     assert [charts.split_text(ratio) for ratio in (4.0, 1.5, 0.1, None)] == ["4:1", "1.5:1", "1:10", None]
 
 
-def test_the_picker_finds_what_it_does_not_offer(warehouse: Warehouse) -> None:
+def test_the_picker_finds_what_it_does_not_offer(market: Warehouse) -> None:
     assert "Zebu Mining" in texts(show("prices", symbol="zebu"))
     former = show("prices", symbol="OLDW")
     assert "OLDW is what WREN was called before" in texts(former)
@@ -306,7 +306,7 @@ def test_the_picker_finds_what_it_does_not_offer(warehouse: Warehouse) -> None:
     assert "Lynx Banking Group" in texts(show("prices", symbol="LYNX"))
 
 
-def test_a_part_of_a_name_leads_to_suggestions(warehouse: Warehouse) -> None:
+def test_a_part_of_a_name_leads_to_suggestions(market: Warehouse) -> None:
     test = show("prices", symbol="robot")
     assert "Nothing is called **robot**. One of these?" in texts(test)
     assert not test.exception
@@ -337,5 +337,5 @@ def test_the_picker_offers_the_followed_first_and_few_of_a_whole_market(folder: 
     assert "Market Q777" in texts(test)
 
 
-def test_delisted_instruments_keep_their_page(warehouse: Warehouse) -> None:
+def test_delisted_instruments_keep_their_page(market: Warehouse) -> None:
     assert "delisted, last session" in texts(show("prices", symbol="DODO"))

@@ -51,7 +51,7 @@ def test_trust_tells_what_is_missing_rejected_and_restated(warehouse: Warehouse)
     assert any("rolled back from 000002" in title for title in titles(show("trust")))
 
 
-def test_coverage_names_each_gap(warehouse: Warehouse) -> None:
+def test_coverage_names_each_gap(market: Warehouse) -> None:
     """SEAL lacks the newest session in both feeds, MOTH two sessions in a row in one."""
     test = show("trust", sessions_view="Table", coverage_view="Table")
     said = titles(test)
@@ -91,13 +91,13 @@ def test_one_gap_of_one_instrument_is_one_however_feeds_spell_it(folder: Path, b
     assert set(cells["absent"].dropna()) == {"MOTH no_bar", "SEAL no_bar"}
 
 
-def test_reconciliation_scores_names_and_explains(warehouse: Warehouse) -> None:
+def test_reconciliation_scores_names_and_explains(market: Warehouse) -> None:
     """Polygon halves ORCA before its split (57 sessions of 5 values) and is a dime off in 3 closes of KIWI."""
     test = show("trust", scores_view="Table")
     said = titles(test)
     causes = "285 by a missed split (ORCA 2:1 at polygon), 3 otherwise (KIWI at polygon)"
     assert f"288 values beyond tolerance: {causes}" in said
-    compared = one(warehouse, "select count(*) as n from mart_reconciliation where provider = 'polygon'")["n"]
+    compared = one(market, "select count(*) as n from mart_reconciliation where provider = 'polygon'")["n"]
     assert isinstance(compared, int)
     share = f"polygon in {(compared - 288) / compared * 100:.4g} %; fmp won all its sessions"
     assert f"Of up to {compared:,} values a provider agrees with the winner: {share}" in said
@@ -133,15 +133,15 @@ def test_a_hundred_per_cent_is_all_of_them(folder: Path, build_db: Path) -> None
     assert "won all" not in said
 
 
-def test_vendors_adjusted_closes_are_held_against_ours(warehouse: Warehouse) -> None:
-    total = one(warehouse, "select count(*) as n from mart_adjustment_check")["n"]
+def test_vendors_adjusted_closes_are_held_against_ours(market: Warehouse) -> None:
+    total = one(market, "select count(*) as n from mart_adjustment_check")["n"]
     assert isinstance(total, int)
     said = titles(show("trust"))
     assert f"{total - 2:,} of {total:,} closes that vendors adjusted equal ours; ELKO furthest off" in said
 
 
 @pytest.mark.parametrize(("cadence", "count"), [("Any bars", 5), ("Daily bars", 1), ("Weekly bars", 4)])
-def test_restatements_are_told_by_cadence(warehouse: Warehouse, cadence: str, count: int) -> None:
+def test_restatements_are_told_by_cadence(market: Warehouse, cadence: str, count: int) -> None:
     test = show("trust", cadence=cadence)
     assert f"Values restated by providers: {count} correction" in titles(test)
     rows = next(table.value for table in test.dataframe if "first_seen_at" in table.value)

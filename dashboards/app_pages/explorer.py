@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import streamlit as st
 
 import charts
 import words
-from cards import card, table
+from cards import card, counted, palette
 from market_pipeline.warehouse import QueryError
 from warehouse import EXPLORE_ROWS, EXPLORE_SECONDS, Answer, answer, explore
 
 TITLE = "Gold explorer"
 ICON = ":material/database_search:"
-ORDER = 5
+ORDER = 10
 STARTER = """select symbol, week_start_date, adjusted_close_usd, weekly_return_ratio
 from fact_adjusted_prices
 order by week_start_date desc, symbol
@@ -24,8 +28,17 @@ limit 20"""
 def model(columns: Answer, tables: Answer) -> None:
     """The stars as a diagram."""
     names = [row["table_name"] for row in tables.rows if row["kind"] == "table"]
-    st.mermaid_chart(charts.model_diagram(columns.rows, names), alt="Entity diagram of the gold tables and their keys")
-    st.caption("Keys only. A line joins a key column to the dimension whose first column it is.")
+    drawn = charts.model_diagram(columns.rows, names)
+    relations = drawn.count(" ||--o{ ")
+    alone = [name for name in names if f"    {name} {{" not in drawn]
+    card(
+        "model",
+        f"{words.count(relations, 'relation')} join {words.count(len(names) - len(alone), 'table')}",
+        columns,
+        lambda: st.mermaid_chart(drawn, alt="Entity diagram of the gold tables and their keys"),
+        note="Keys only. A line joins a key column to the dimension whose first column it is."
+        + (f" Alone: {', '.join(alone)}." if alone else ""),
+    )
 
 
 def describe(columns: Answer, tables: Answer) -> None:
@@ -34,8 +47,6 @@ def describe(columns: Answer, tables: Answer) -> None:
     start = names.index("fact_adjusted_prices") if "fact_adjusted_prices" in names else 0
     name = st.selectbox("Table", names, index=start, key="table", bind="query-params", width=320)
     chosen = next(row for row in tables.rows if row["table_name"] == name)
-    if chosen["description"]:
-        st.markdown(chosen["description"])
     view = st.segmented_control(
         "Show",
         ["Columns", "Profile", "Rows"],
@@ -46,14 +57,22 @@ def describe(columns: Answer, tables: Answer) -> None:
         label_visibility="collapsed",
     )
     if view == "Profile":
-        profile, _ = explore(f'summarize "{name}"')
-        table(profile.table, height=420)
+        rows, _ = explore(f'summarize "{name}"')
     elif view == "Rows":
-        sample, _ = explore(f'select * from "{name}" limit 200')  # noqa: S608 - a name from the catalog
-        table(sample.table, height=420)
+        rows, _ = explore(f'select * from "{name}" limit 200')  # noqa: S608 - a name from the catalog
     else:
-        mine = columns.table.filter([row["table_name"] == name for row in columns.rows])
-        table(mine.select(["column_name", "data_type", "description"]), height=420)
+        mine = columns.table.filter(pc.equal(columns.table["table_name"], name))
+        rows = replace(columns, table=mine.select(["column_name", "data_type", "description"]))
+    size = "a view" if chosen["kind"] == "view" else words.count(chosen["row_count"] or 0, "row")
+    card(
+        "table",
+        f"{name}: {size}, {words.count(chosen['column_count'], 'column')}",
+        rows,
+        None,
+        note=chosen["description"] or "",
+        empty=f"{name} has no rows yet. `market-pipeline run all` fills what has a source.",
+        height=420,
+    )
 
 
 def ask() -> None:
@@ -76,10 +95,28 @@ def ask() -> None:
         "query",
         f"{title}, the first of more" if is_cut else title,
         found,
-        None,
+        quick(found),
+        is_list=True,
         note=f"Cut at {EXPLORE_ROWS:,} rows; `market-pipeline query` has no such limit." if is_cut else "",
         empty="The query has no rows.",
     )
+
+
+def quick(found: Answer) -> Callable[[], object] | None:
+    """A first picture of somebody's rows: lines over their first date, or bars of their first text; else none."""
+    kinds = {field.name: field.type for field in found.table.schema}
+    numbers = [name for name, kind in kinds.items() if pa.types.is_floating(kind) or pa.types.is_integer(kind)]
+    days = [name for name, kind in kinds.items() if pa.types.is_date(kind)]
+    texts = [name for name, kind in kinds.items() if pa.types.is_string(kind)]
+    if not numbers or found.table.num_rows < 2:
+        return None
+    alt = f"{numbers[0]} of the query's rows"
+    if days and not texts:
+        ordered = found.table.sort_by(days[0]).select([days[0], *numbers[:4]]).rename_columns(["day", *numbers[:4]])
+        return lambda: st.echarts_chart(charts.indexed(ordered, palette()), height=380, key="query-chart", alt=alt)
+    if texts:
+        return counted("query", found.rows[:40], name=texts[0], measure=numbers[0], title=numbers[0])
+    return None
 
 
 def functions(macros: Answer) -> None:

@@ -14,6 +14,7 @@ import words
 from bars import Bars, find
 from cards import card, palette
 from warehouse import Answer, answer
+from zoom import HOW_TO_ZOOM, timeline
 
 TITLE = "Prices"
 ICON = ":material/candlestick_chart:"
@@ -123,7 +124,7 @@ def nothing(picked: controls.Instrument, known: dt.datetime | None) -> str:
     first = picked.first_session_date or picked.first_week_date
     if first is None:
         return f"Gold holds no bar of {picked.symbol} yet. `market-pipeline run all` fetches what is followed."
-    return f"{picked.symbol} has no bar in this range; its first is of {first}."
+    return f"{picked.symbol} has no bar in this range; its first is of {first}. Pick a longer one, or end the zoom."
 
 
 def price(
@@ -135,6 +136,8 @@ def price(
     if found.is_feed and adjustment == "raw":
         overlays = {"adjusted_close_usd": "Adjusted close"}
     thinned, note = charts.thin(found.rows.table, "close_usd")
+    if note:
+        note += HOW_TO_ZOOM
     spec = charts.candles(thinned, palette(), replace(found.measures, overlays=overlays))
     source = "of the weekly feed" if found.is_feed else "by their last session"
     kind = {"day": "Daily bars", "week": f"Weekly bars {source}", "month": f"Monthly bars {source}"}[found.interval]
@@ -142,7 +145,15 @@ def price(
         "price",
         title,
         found.rows,
-        lambda: st.echarts_chart(spec, height=758, key="price-chart", alt=title),
+        lambda: timeline(
+            spec,
+            thinned["session_date"].to_pylist(),
+            key="price-chart",
+            height=758,
+            alt=title,
+            is_thinned=bool(note),
+            axes=4,
+        ),
         note=f"{kind} {BASES[adjustment]}. Hollow rose, filled fell; ◆ split, ▲ dividend, ■ corrected. z-scores: "
         f"{found.score_windows}. Ctrl and wheel zoom. {note}",
     )
@@ -156,7 +167,7 @@ def page() -> None:
             return
         interval = controls.interval()
         adjustment = controls.adjustment()
-        start = controls.since(picked.newest_session_date)
+        span = controls.span(picked.newest_session_date)
         known = controls.known_at()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         averages = controls.averages() if picked.has_days else ()
@@ -166,7 +177,7 @@ def page() -> None:
         picked,
         interval=interval,
         adjustment=adjustment,
-        since=start,
+        span=span,
         known=known,
         is_feed_wanted=is_feed_wanted,
     )
@@ -183,13 +194,13 @@ def page() -> None:
         actions = answer(
             "actions",
             instrument_id=picked.instrument_id,
-            since=start,
+            since=span.since,
             until=found.rows.last["session_date"],
             known_at=None if known is None else known.isoformat(),
         )
         card(
             "actions",
-            actions_title(actions, picked.symbol, start),
+            actions_title(actions, picked.symbol, span.since),
             actions,
             None,
             note="The marks of the weekly feed are its own dividends, and splits inferred from its adjustment factor."
@@ -205,7 +216,9 @@ def page() -> None:
         )
         card(
             "events",
-            f"{words.count(corrected, 'value')} of {picked.symbol} corrected by a provider",
+            f"{words.count(corrected, 'value')} of {picked.symbol} corrected by a provider"
+            if corrected
+            else f"No value of {picked.symbol} was corrected by a provider",
             restated,
             None,
             note=""

@@ -12,20 +12,22 @@ from warehouse import Answer, answer
 
 TITLE = "Sectors & volume"
 ICON = ":material/grid_view:"
-ORDER = 2
+ORDER = 3
+AREAS = {"Dollar volume": "dollar_volume_usd", "Market cap": "market_capitalization"}
 
 
-def map_title(rows: Answer) -> str:
-    """Who traded most, and how it moved."""
+def map_title(rows: Answer, area: str) -> str:
+    """Who traded most, or is worth most, and how it moved."""
+    is_volume = area == "dollar_volume_usd"
     if rows.is_empty:
-        return "No stock traded in this week"
-    total = sum(row["dollar_volume_usd"] or 0 for row in rows.rows)
-    top = max(rows.rows, key=lambda row: row["dollar_volume_usd"] or 0)
-    share = words.percent((top["dollar_volume_usd"] or 0) / total) if total else words.NONE
-    return (
-        f"{words.compact(total, unit='$')} changed hands; {top['symbol']} took {share} of it, "
-        f"{words.change(top['weekly_return_ratio'])}"
-    )
+        return "No stock traded in this week" if is_volume else "No stock of this week has a market capitalisation"
+    total = sum(row[area] or 0 for row in rows.rows)
+    top = max(rows.rows, key=lambda row: row[area] or 0)
+    share = words.percent((top[area] or 0) / total) if total else words.NONE
+    moved = words.change(top["weekly_return_ratio"])
+    if is_volume:
+        return f"{words.compact(total, unit='$')} changed hands; {top['symbol']} took {share} of it, {moved}"
+    return f"{top['symbol']} is worth most, {share} of {words.compact(total, unit='$')}, {moved}"
 
 
 def week_title(rows: Answer) -> str:
@@ -72,18 +74,27 @@ def page() -> None:
         if week is None:
             st.info("Gold holds no prices. `market-pipeline run all` fetches them.", icon=":material/inbox:")
             return
+        name = st.segmented_control(
+            "Area", list(AREAS), default="Dollar volume", required=True, key="area", bind="query-params"
+        )
         start = controls.since(week)
-    stocks = answer("sector_map", week=week)
+    area = AREAS[name or "Dollar volume"]
+    stocks = answer("sector_map", week=week, area=area)
+    title = map_title(stocks, area)
+    what = "dollar volume" if area == "dollar_volume_usd" else "market capitalisation as of the newest profile"
     card(
         "map",
-        map_title(stocks),
+        title,
         stocks,
         lambda: st.echarts_chart(
-            charts.sector_map(stocks.rows, colors), height=430, key="map-chart", alt=map_title(stocks)
+            charts.sector_map(stocks.rows, colors, area=area), height=430, key="map-chart", alt=title
         ),
-        note=f"Week of {words.day(week, has_year=True)}. Area: dollar volume. Blue ▲ rose, hatched orange ▼ fell, "
-        "stronger towards 6 %. Funds have no sector and are left out.",
-        empty="No stock has a bar in this week. Pick another one.",
+        note=f"Week of {words.day(week, has_year=True)}. Area: {what}. Blue ▲ rose, hatched orange ▼ fell, "
+        "stronger towards 6 %. Funds are left out.",
+        empty="No stock has a bar in this week. Pick another one."
+        if area == "dollar_volume_usd"
+        else "A capitalisation comes with a company profile: `market-pipeline run alpha_vantage/overview` or "
+        "`market-pipeline run fmp/profile` fetches them.",
     )
     left, right = st.columns(2)
     with left:

@@ -11,14 +11,16 @@ import streamlit as st
 import charts
 import warehouse
 import words
-from cards import card, palette, table
+from cards import card, check_rows, counted, palette, totals
 from market_pipeline.warehouse import Health
-from warehouse import Answer, answer
+from warehouse import Answer, answer, told
 
 TITLE = "Trust"
 ICON = ":material/verified_user:"
-ORDER = 4
+ORDER = 11
 CADENCES = {"Any bars": "any", "Daily bars": "day", "Weekly bars": "week"}
+TILE = 205
+HEALTH_ORIGIN = "the newest run left it in health.json; `market-pipeline status --json` prints it."
 LATE_SESSIONS = {"session": 0}  # a feed of another grain may be a week in progress
 
 
@@ -37,6 +39,7 @@ def tiles(found: Health) -> None:
             delta_color="off",
             border=True,
             height="stretch",
+            width=TILE,
         )
         st.metric(
             "Checks",
@@ -46,6 +49,7 @@ def tiles(found: Health) -> None:
             delta_color="off",
             border=True,
             height="stretch",
+            width=TILE,
         )
         complete = sum(item.fetched + item.empty for item in found.datasets)
         expected = sum(item.expected for item in found.datasets)
@@ -57,6 +61,7 @@ def tiles(found: Health) -> None:
             delta_color="off",
             border=True,
             height="stretch",
+            width=TILE,
         )
         rejected = sum((found.quarantined or {}).values())
         st.metric(
@@ -67,6 +72,7 @@ def tiles(found: Health) -> None:
             delta_color="off",
             border=True,
             height="stretch",
+            width=TILE,
         )
         for quota in found.quota:
             left = "no daily cap" if quota.left is None else f"{quota.left} of {quota.calls_per_day} left"
@@ -78,6 +84,7 @@ def tiles(found: Health) -> None:
                 delta_color="off",
                 border=True,
                 height="stretch",
+                width=TILE,
             )
 
 
@@ -91,29 +98,51 @@ def checks(found: Health) -> None:
             f"{run.error or 'no reason given'}.{served} Mend it, then `market-pipeline run {run.target}`.",
             icon=":material/gpp_bad:",
         )
-    rows = pa.table(
-        {
-            "severity": [check.severity for check in found.failed_checks],
-            "check": [check.name for check in found.failed_checks],
-            "model": [check.model for check in found.failed_checks],
-            "rows": pa.array([check.failures for check in found.failed_checks], pa.int64()),
-            "message": [check.message for check in found.failed_checks],
-        }
+    blocking = [check.name for check in found.failed_checks if check.severity == "error"]
+    if blocking:
+        title = f"{words.count(len(blocking), 'blocking check')} failed: {', '.join(blocking)}"
+    elif found.failed_checks:
+        title = f"No blocking check failed; {words.count(len(found.failed_checks), 'check')} warned"
+    else:
+        title = f"All {found.checks_passed:,} checks passed"
+    card(
+        "checks",
+        title,
+        check_rows(found),
+        None,
+        note="A failed blocking check publishes nothing: readers stay on the generation before it.",
+        empty=f"{found.checks_passed:,} checks passed, none failed."
+        + (f" {found.checks_warned:,} warned: the run's log and Dagster name them." if found.checks_warned else ""),
     )
-    with st.container(border=True, key="card-checks"):
-        blocking = sum(check.severity == "error" for check in found.failed_checks)
-        if blocking:
-            names = ", ".join(check.name for check in found.failed_checks if check.severity == "error")
-            title = f"{words.count(blocking, 'blocking check')} failed: {names}"
-        elif found.failed_checks:
-            title = f"No blocking check failed; {words.count(len(found.failed_checks), 'check')} warned"
-        else:
-            title = f"All {found.checks_passed:,} checks passed"
-        st.subheader(title, anchor="checks")
-        if found.failed_checks:
-            table(rows)
-        else:
-            st.caption("A failed blocking check publishes nothing: readers stay on the generation before it.")
+
+
+def layers(found: Health) -> None:
+    """Rows by layer, and the bytes of what is served."""
+    held = {name.replace("_", " "): count for name, count in (found.rows_by_layer or {}).items()}
+    current = warehouse.generation()
+    size = f", {current.bytes / 1e6:,.1f} MB of gold served" if current else ""
+    rows = told(
+        "layers",
+        pa.table(
+            {"layer": pa.array(list(held), pa.string()), "row_count": pa.array(list(held.values()), pa.int64())},
+        ),
+        origin=HEALTH_ORIGIN,
+    )
+    card(
+        "layers",
+        ", ".join(f"{layer} {count:,}" for layer, count in held.items()).capitalize() + size
+        if held
+        else f"No layer was counted yet{size}",
+        rows,
+        lambda: st.echarts_chart(
+            charts.counts(rows.rows, palette(), name="layer", measure="row_count", title="Rows"),
+            height=44 * len(held) + 50,
+            key="layers-chart",
+            alt="Rows by layer",
+        ),
+        note="As the newest run counted them. Bronze keeps the evidence, silver every version, gold is what passed.",
+        empty="The newest run counted no layer; `market-pipeline run all` does.",
+    )
 
 
 def datasets(found: Health) -> None:
@@ -140,21 +169,19 @@ def datasets(found: Health) -> None:
             for item in found.datasets
         ]
     )
-    with st.container(border=True, key="card-datasets"):
-        st.subheader(
-            f"{words.count(len(late), 'dataset')} incomplete: {names}"
-            if late
-            else "Every dataset is complete for the newest slice",
-            anchor="datasets",
-        )
-        if rows.num_rows:
-            table(rows)
-        resumes = sorted({item.resumes_at for item in found.datasets if item.resumes_at})
-        st.caption(
-            f"Deferred instruments can be asked again from {words.moment(resumes[0])}; `market-pipeline run all` asks."
-            if resumes
-            else "By the dates inside the data, never by when a job ran."
-        )
+    resumes = sorted({item.resumes_at for item in found.datasets if item.resumes_at})
+    card(
+        "datasets",
+        f"{words.count(len(late), 'dataset')} incomplete: {names}"
+        if late
+        else "Every dataset is complete for the newest slice",
+        told("datasets", rows, origin=HEALTH_ORIGIN),
+        None,
+        note=f"Deferred instruments can be asked again from {words.moment(resumes[0])}; `market-pipeline run all` asks."
+        if resumes
+        else "By the dates inside the data, never by when a job ran.",
+        empty="The newest run fetched nothing. `market-pipeline run all` does.",
+    )
 
 
 def feeds() -> None:
@@ -174,7 +201,8 @@ def feeds() -> None:
         "feeds",
         title,
         rows,
-        None,
+        counted("feeds", rows.rows, name="feed", measure="sessions_late", title="Sessions late"),
+        is_list=True,
         note="Sessions closed since the feed's newest one. A week in progress may be five late.",
         empty="The first run records what it expects of each feed.",
     )
@@ -232,7 +260,14 @@ def coverage() -> None:
             if count
             else "No followed instrument lacks a session",
             gaps,
-            None,
+            counted(
+                "gaps",
+                totals(gaps.rows, name="symbol", measure="session_count"),
+                name="symbol",
+                measure="session_count",
+                title="Bars missing",
+            ),
+            is_list=True,
             note="Sessions in a row that feeds lack of a followed instrument; open ones reach the newest session. "
             "`market-pipeline backfill` asks for what is missing.",
             empty="Every session feed has every followed instrument.",
@@ -245,7 +280,10 @@ def coverage() -> None:
             if not behind.is_empty
             else "Every instrument is in the newest slice",
             behind,
-            None,
+            counted(
+                "behind", totals(behind.rows, name="dataset"), name="dataset", measure="count", title="Instruments"
+            ),
+            is_list=True,
             empty="Nothing is missing.",
         )
 
@@ -325,7 +363,8 @@ def reconciliation() -> None:
             if won
             else "No session was contested",
             providers,
-            None,
+            counted("providers", providers.rows, name="provider", measure="won_session_count", title="Sessions won"),
+            is_list=True,
             note="The winner is whose close most providers share, then the preferred one. A winner agrees with itself; "
             "`confirmed_ratio` counts only what another provider shares.",
             empty="One provider a session: nothing to compare.",
@@ -335,7 +374,14 @@ def reconciliation() -> None:
         "differences",
         differences_title(rows, causes),
         rows,
-        None,
+        counted(
+            "differences",
+            [{**row, "whose": f"{row['symbol']} at {row['provider']}"} for row in causes.rows[:20]],
+            name="whose",
+            measure="value_count",
+            title="Values beyond tolerance",
+        ),
+        is_list=True,
         note="Each value beside that of the provider that gold chose for the session. A missed split differs by a "
         "ratio of shares.",
         empty="Every value that two providers have is within the tolerance, or only one provider has the bar.",
@@ -345,7 +391,10 @@ def reconciliation() -> None:
         "adjustments",
         adjustments_title(counts),
         unequal,
-        None,
+        counted(
+            "adjustments", counts.rows, name="feed", measure="unequal_instrument_count", title="Instruments that differ"
+        ),
+        is_list=True,
         note="A vendor's adjusted close beside the raw one times our factor, made of splits and dividends alone. They "
         "differ when one of us lacks an action.",
         empty="No daily feed gives adjusted closes." if counts.is_empty else "Nothing differs by more than rounding.",
@@ -373,7 +422,8 @@ def changes() -> None:
             if causes
             else "No published value was restated",
             restated,
-            None,
+            counted("restatements", causes, name="cause", measure="value_count", title="Values restated"),
+            is_list=True,
             note="The old value stays: `prices_asof(day, known_at)` gives either of a day, `weekly_prices_asof` of a "
             "week of the weekly feed.",
             empty="No provider has changed a value that we had.",
@@ -387,7 +437,10 @@ def changes() -> None:
             if rules
             else "No row was rejected",
             rejected,
-            None,
+            counted(
+                "quarantine", answer("quarantine_rules").rows, name="rule", measure="row_count", title="Rows rejected"
+            ),
+            is_list=True,
             note="Rejected rows are kept as parsed, with the payload they came from.",
             empty="Every parsed row kept its contract.",
         )
@@ -402,6 +455,7 @@ def page() -> None:
         tiles(found)
         checks(found)
         datasets(found)
+        layers(found)
     feeds()
     coverage()
     reconciliation()
@@ -414,30 +468,36 @@ def history() -> None:
     door = warehouse.warehouse()
     kept = door.generations()
     current = door.current()
-    with st.container(border=True, key="card-generations"):
-        newest = kept[0].generation if kept else ""
-        served = current.generation if current else ""
-        title = f"Generation {served} is served; {words.count(len(kept), 'generation')} kept"
-        if newest and served != newest:
-            title += f" (rolled back from {newest})"
-        st.subheader(title, anchor="generations")
-        table(
-            pa.Table.from_pylist(
-                [
-                    {
-                        "generation": item.generation,
-                        "served": "◀" if item.generation == served else "",
-                        "published_at": words.moment(item.published_at),
-                        "rows": sum(item.tables.values()),
-                        "megabytes": round(item.bytes / 1e6, 1),
-                        "partial": "yes" if item.is_partial else "no",
-                        "sha256": item.sha256,
-                    }
-                    for item in kept
-                ]
-            )
-        )
-        st.caption("`market-pipeline rollback` serves the one before; its bytes are compared with its hash first.")
+    newest = kept[0].generation if kept else ""
+    served = current.generation if current else ""
+    title = f"Generation {served} is served; {words.count(len(kept), 'generation')} kept"
+    if newest and served != newest:
+        title += f" (rolled back from {newest})"
+    rows = pa.Table.from_pylist(
+        [
+            {
+                "generation": item.generation,
+                "served": "◀" if item.generation == served else "",
+                "published_at": words.moment(item.published_at),
+                "rows": sum(item.tables.values()),
+                "megabytes": round(item.bytes / 1e6, 1),
+                "partial": "yes" if item.is_partial else "no",
+                "sha256": item.sha256,
+            }
+            for item in kept
+        ]
+    )
+    card(
+        "generations",
+        title,
+        told(
+            "generations",
+            rows,
+            origin="it is in the records beside the files; `market-pipeline generations` prints it.",
+        ),
+        None,
+        note="`market-pipeline rollback` serves the one before; its bytes are compared with its hash first.",
+    )
 
 
 page()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import streamlit as st
 
@@ -11,10 +12,11 @@ import controls
 import words
 from cards import card, palette
 from warehouse import Answer, answer
+from zoom import HOW_TO_ZOOM, timeline
 
 TITLE = "Volatility"
 ICON = ":material/show_chart:"
-ORDER = 3
+ORDER = 4
 
 
 def cone_title(rows: Answer, symbol: str) -> str:
@@ -63,10 +65,15 @@ def cone(picked: controls.Instrument) -> None:
     )
 
 
-def history(picked: controls.Instrument, start: dt.date) -> None:
+def history(picked: controls.Instrument, span: controls.Span) -> None:
     """The picked volatility in time, beside its peers'."""
     colors = palette()
-    asked = {"instrument_id": picked.instrument_id, "sector": picked.sector or "", "since": start}
+    asked: dict[str, Any] = {
+        "instrument_id": picked.instrument_id,
+        "sector": picked.sector or "",
+        "since": span.since,
+        "until": span.until,
+    }
     rows = answer("volatility_history_days", **asked) if picked.has_days else answer("volatility_history", **asked)
     column, window = ("volatility_252d_ratio", "252-day") if picked.has_days else ("volatility_52w_ratio", "52-week")
     columns = {column: (picked.symbol, colors.up, "solid")}
@@ -74,19 +81,28 @@ def history(picked: controls.Instrument, start: dt.date) -> None:
         columns["sector_ratio"] = (f"Average of {picked.sector}", colors.down, "dashed")
     columns["universe_ratio"] = ("Average of all followed stocks", colors.muted, "dotted")
     title = history_title(rows, picked, column=column, window=window)
+    day = "session_date" if picked.has_days else "week_start_date"
+    thinned, note = charts.thin(rows.table, column, limit=charts.share(len(columns)))
+    if note:
+        note += HOW_TO_ZOOM
     card(
         "history",
         title,
         rows,
-        lambda: st.echarts_chart(
-            charts.lines(rows.table, colors, columns, day="session_date" if picked.has_days else "week_start_date"),
-            height=380,
+        lambda: timeline(
+            charts.lines(thinned, colors, columns, day=day),
+            thinned[day].to_pylist(),
             key="history-chart",
+            height=380,
             alt=title,
+            is_thinned=bool(note),
         ),
-        note="252-day realised volatility: sample deviation of daily log total returns, times √252."
-        if picked.has_days
-        else "52-week realised volatility: sample deviation of weekly returns on adjusted closes, times √52.",
+        note=(
+            "252-day realised volatility: sample deviation of daily log total returns, times √252."
+            if picked.has_days
+            else "52-week realised volatility: sample deviation of weekly returns on adjusted closes, times √52."
+        )
+        + f" {note}",
         empty=f"{picked.symbol} needs "
         + ("half of 252 sessions" if picked.has_days else "53 weeks")
         + f" of prices for a {window} volatility; pick a longer range otherwise.",
@@ -109,13 +125,45 @@ def _number(row: dict[str, object]) -> float | None:
     return value if isinstance(value, float) else None
 
 
-def unusual_title(scored: list[dict[str, float]]) -> str:
-    """How many left the usual range."""
-    unusual = [row for row in scored if abs(row["return_zscore_52w"]) > 2 or abs(row["volume_zscore_52w"]) > 2]
-    if not unusual:
-        return f"None of {words.count(len(scored), 'instrument')} had an unusual week"
-    names = ", ".join(str(row["symbol"]) for row in unusual[:4]) + (" …" if len(unusual) > 4 else "")
-    return f"{len(unusual)} of {words.count(len(scored), 'instrument')} had an unusual week: {names}"
+def unusual(picked: controls.Instrument) -> None:
+    """Who moves more than usual for itself, on how much volume."""
+    dates = answer("bar_dates").rows
+    cadence = dates[0]["cadence"] if dates else "day"
+    rows = answer(
+        "volatility_scores",
+        over="market_days" if cadence == "day" else "market_weeks",
+        day=dates[0]["bar_date"] if dates else dt.date(1900, 1, 1),
+        adjustment="total",
+        is_followed=True,
+        least_count=126 if cadence == "day" else 26,
+    )
+    window = "20-day" if cadence == "day" else "52-week"
+    scored = [row for row in rows.rows if row["volatility_zscore"] is not None and row["volume_zscore"] is not None]
+    far = [row["symbol"] for row in scored if abs(row["volatility_zscore"]) > 2]
+    title = (
+        f"{len(far)} of {words.count(len(scored), 'instrument')} have an unusual {window} volatility"
+        if far
+        else f"None of {words.count(len(scored), 'instrument')} has an unusual {window} volatility"
+    )
+    title += f": {words.names(far)}" if far else ""
+    scores = charts.Scores(
+        ("volatility_zscore", "Volatility z-score"),
+        ("volume_zscore", "Volume z-score"),
+        "return_ratio",
+        "on the day" if cadence == "day" else "in the week",
+    )
+    card(
+        "unusual",
+        title,
+        rows,
+        lambda: st.echarts_chart(
+            charts.zscores(scored, palette(), scores, picked=picked.symbol), height=400, key="unusual-chart", alt=title
+        ),
+        note=f"Newest {window} volatility against its own year, newest volume against its own "
+        + ("20 sessions" if cadence == "day" else "52 weeks")
+        + "; inside the grey square is usual.",
+        empty="It needs half a year of volatilities: gold has too short a history yet.",
+    )
 
 
 def distance_title(near: list[dict[str, float]]) -> str:
@@ -133,12 +181,9 @@ def page() -> None:
         picked = controls.symbol()
         if picked is None:
             return
-        start = controls.since(picked.newest_session_date)
+        span = controls.span(picked.newest_session_date)
     latest = answer("latest")
     ranked = [row for row in latest.rows if row["volatility_52w_ratio"] is not None]
-    scored = [
-        row for row in latest.rows if row["return_zscore_52w"] is not None and row["volume_zscore_52w"] is not None
-    ]
     near = sorted(
         (row for row in latest.rows if row["distance_to_high_52w_ratio"] is not None),
         key=lambda row: row["distance_to_high_52w_ratio"],
@@ -148,20 +193,8 @@ def page() -> None:
     with left:
         cone(picked)
     with right:
-        history(picked, start)
-    card(
-        "unusual",
-        unusual_title(scored),
-        latest,
-        lambda: st.echarts_chart(
-            charts.zscores(scored, colors, picked=picked.symbol),
-            height=400,
-            key="unusual-chart",
-            alt=unusual_title(scored),
-        ),
-        note="Each instrument's newest week against its own 52 weeks; inside the grey square is usual. Triangles point "
-        "up for a rise, down for a fall.",
-    )
+        history(picked, span)
+    unusual(picked)
     left, right = st.columns(2)
     with left:
         card(

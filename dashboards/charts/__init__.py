@@ -4,13 +4,14 @@ Up is blue and down is orange, never by colour alone: rising candles are hollow,
 Charts get ratios as percent, because axis labels can't multiply.
 """
 
-from charts.bars import lines, signed_bars
-from charts.frames import MAX_POINTS, thin
+from charts.bars import counts, lines, signed_bars
+from charts.compare import correlations, earned, indexed, spread
+from charts.frames import MAX_POINTS, brushable, share, thin
 from charts.palette import DARK, LIGHT, Palette, contrast
 from charts.prices import Measures, candles, split_text
 from charts.sectors import distribution, sector_map, shares
 from charts.trust import coverage, model_diagram, scores
-from charts.volatility import cone, distances, ranking, zscores
+from charts.volatility import Scores, cone, distances, ranking, zscores
 
 __all__ = [
     "DARK",
@@ -18,20 +19,28 @@ __all__ = [
     "MAX_POINTS",
     "Measures",
     "Palette",
+    "Scores",
+    "brushable",
     "candles",
     "cone",
     "contrast",
+    "correlations",
+    "counts",
     "coverage",
     "distances",
     "distribution",
+    "earned",
+    "indexed",
     "lines",
     "model_diagram",
     "ranking",
     "scores",
     "sector_map",
+    "share",
     "shares",
     "signed_bars",
     "split_text",
+    "spread",
     "thin",
     "zscores",
 ]

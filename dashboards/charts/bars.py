@@ -66,6 +66,41 @@ def _ceiling(value: float) -> float:
     return float(round(np.ceil(value / step) * step, 6))
 
 
+def counts(rows: Sequence[Mapping[str, Any]], palette: Palette, *, name: str, measure: str, title: str) -> Spec:
+    """Horizontal bars from zero with their counts, the first row on top."""
+    ordered = list(reversed(rows))
+    return {
+        "animation": False,
+        "aria": {"enabled": True},
+        "tooltip": {"trigger": "item", "valueFormatter": "%,d", "confine": True},
+        "grid": {"left": 8, "right": 60, "top": 8, "bottom": 6, "containLabel": True},
+        "xAxis": {
+            "type": "value",
+            "minInterval": 1,
+            "axisLabel": {"hideOverlap": True},
+            "splitLine": {"lineStyle": {"color": palette.grid}},
+        },
+        "yAxis": {
+            "type": "category",
+            "data": [str(row[name]) for row in ordered],
+            "axisTick": {"show": False},
+            "axisLine": {"show": False},
+            "axisLabel": {"margin": 10, "interval": 0, "width": 230, "overflow": "truncate"},
+        },
+        "series": [
+            {
+                "type": "bar",
+                "name": title,
+                "barCategoryGap": "34%",
+                "barMaxWidth": 26,
+                "itemStyle": {"color": palette.up},
+                "label": {"show": True, "position": "right", "color": palette.text},
+                "data": [row[measure] for row in ordered],
+            }
+        ],
+    }
+
+
 def lines(
     table: pa.Table, palette: Palette, columns: Mapping[str, tuple[str, str, str]], *, day: str = "week_start_date"
 ) -> Spec:

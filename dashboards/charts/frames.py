@@ -45,3 +45,23 @@ def labels(table: pa.Table, name: str) -> Any:
 def when(mask: Any, values: Any) -> Any:
     """The values where the mask is true, else null."""
     return pc.if_else(pc.fill_null(mask, fill_value=False), values, None)
+
+
+def brushable(spec: Mapping[str, Any], *, axes: int = 1) -> dict[str, Any]:
+    """The chart with a tool that marks a part of its time axis, in any of its panels."""
+    titles = {"lineX": "Drag over a part to load all of it", "clear": "Clear"}
+    return {
+        **spec,
+        "toolbox": {
+            "left": 4,
+            "top": 2,
+            "itemSize": 16,
+            "feature": {"brush": {"type": ["lineX", "clear"], "title": titles}},
+        },
+        "brush": {"xAxisIndex": list(range(axes)), "brushType": "lineX", "brushMode": "single", "transformable": False},
+    }
+
+
+def share(series: int, *, limit: int = MAX_POINTS) -> int:
+    """Points for each of so many lines."""
+    return limit // max(series, 1)

@@ -156,7 +156,10 @@ def _overlays(measures: Measures, palette: Palette) -> list[Spec]:
     label = {"color": palette.text, "fontSize": 10.5}
     return [
         _line(name, column, colors[index % 4], dash=_DASHES[index % 3])
-        | {"endLabel": {**label, "show": name[0].isdigit(), "formatter": name.split("-")[0]}}
+        | {
+            "endLabel": {**label, "show": name[0].isdigit(), "formatter": name.split("-")[0]},
+            "labelLayout": {"moveOverlap": "shiftY"},
+        }
         for index, (column, name) in enumerate(measures.overlays.items())
     ]
 

@@ -11,22 +11,29 @@ import pyarrow as pa
 
 import words
 from charts.frames import as_percent, derive
-from charts.palette import LIGHT, Palette, Spec, contrast, hatch, mix
+from charts.palette import LIGHT, Palette, Spec, hatch, ink_on, mix
 
 
-def sector_map(rows: Sequence[Mapping[str, Any]], palette: Palette) -> Spec:
-    """Areas by dollar volume in sectors; colour by the week's return, falls hatched, every label signed."""
+def sector_map(
+    rows: Sequence[Mapping[str, Any]],
+    palette: Palette,
+    *,
+    move: str = "weekly_return_ratio",
+    area: str = "dollar_volume_usd",
+    strongest: float = 0.06,
+) -> Spec:
+    """Areas in sectors; colour by the return, strongest at `strongest`, falls hatched, every label signed."""
     sectors: dict[str, list[Spec]] = {}
-    total = sum(row["dollar_volume_usd"] or 0 for row in rows)
+    total = sum(row[area] or 0 for row in rows)
     for row in rows:
-        ratio = row["weekly_return_ratio"]
-        fill, ink = _shade(ratio, palette)
+        ratio = row[move]
+        fill, ink = _shade(ratio, palette, strongest=strongest)
         tile: Spec = {
             "name": row["symbol"],
-            "value": row["dollar_volume_usd"] or 0,
+            "value": row[area] or 0,
             "itemStyle": {"color": fill},
             "label": {
-                "show": (row["dollar_volume_usd"] or 0) > 0.012 * total,  # a smaller tile has no room for it
+                "show": (row[area] or 0) > 0.012 * total,  # a smaller tile has no room for it
                 "formatter": f"{row['symbol']}\n{words.move(ratio)}",
                 "color": ink,
             },
@@ -41,7 +48,7 @@ def sector_map(rows: Sequence[Mapping[str, Any]], palette: Palette) -> Spec:
         "series": [
             {
                 "type": "treemap",
-                "name": "Dollar volume",
+                "name": "Dollar volume" if area == "dollar_volume_usd" else "Market capitalisation",
                 "roam": False,
                 "nodeClick": False,
                 "breadcrumb": {"show": False},
@@ -68,13 +75,13 @@ def sector_map(rows: Sequence[Mapping[str, Any]], palette: Palette) -> Spec:
     }
 
 
-def _shade(ratio: float | None, palette: Palette) -> tuple[str, str]:
-    """Fill and ink for a return: stronger towards 6 %, always readable."""
+def _shade(ratio: float | None, palette: Palette, *, strongest: float) -> tuple[str, str]:
+    """Fill and ink for a return: stronger with its size, always readable."""
     if ratio is None:
         return mix(palette.background, palette.muted, 0.25), palette.text
-    strength = 0.18 + 0.72 * min(abs(ratio) / 0.06, 1.0)
+    strength = 0.18 + 0.72 * min(abs(ratio) / strongest, 1.0)
     fill = mix(palette.background, palette.up if ratio >= 0 else palette.down, strength)
-    ink = max(("#FFFFFF", "#10151C"), key=lambda color: contrast(color, fill))
+    ink = ink_on(fill)
     return fill, ink
 
 

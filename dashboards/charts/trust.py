@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import words
-from charts.palette import Palette, Spec, contrast, hatch, mix
+from charts.palette import Palette, Spec, hatch, ink_on, mix
 
 
 def coverage(rows: Sequence[Mapping[str, Any]], palette: Palette) -> Spec:
@@ -65,7 +65,7 @@ def _cell(x: int, y: int, ratio: float, label: str, palette: Palette, *, is_good
         },
         "label": {
             "show": True,
-            "color": max(("#FFFFFF", "#10151C"), key=lambda color: contrast(color, fill)),
+            "color": ink_on(fill),
             "formatter": label,
         },
     }
@@ -85,14 +85,15 @@ def _heatmap(name: str, columns: Sequence[str], rows: Sequence[str], cells: Sequ
 
 
 def model_diagram(columns: Sequence[Mapping[str, Any]], tables: Iterable[str]) -> str:
-    """The stars as a Mermaid diagram: a key column that is another table's first column is a relation."""
+    """The stars as a Mermaid diagram: a key column that is another table's first column is a relation. Tables without
+    one are left out, so that the others can be read."""
     names = set(tables)
     own: dict[str, list[Mapping[str, Any]]] = {}
     for column in columns:
         if column["table_name"] in names:
             own.setdefault(column["table_name"], []).append(column)
     first = {rows[0]["column_name"]: table for table, rows in own.items() if rows[0]["column_name"].endswith("_key")}
-    drawn: list[str] = ["erDiagram"]
+    drawn: list[str] = ["erDiagram", "    direction LR"]
     used: set[str] = set()
     for table, rows in sorted(own.items()):
         for column in rows[1:]:
@@ -101,6 +102,8 @@ def model_diagram(columns: Sequence[Mapping[str, Any]], tables: Iterable[str]) -
                 drawn.append(f'    {target} ||--o{{ {table} : "{column["column_name"]}"')
                 used |= {target, table}
     for table, rows in sorted(own.items()):
+        if used and table not in used:
+            continue
         keys = [c for i, c in enumerate(rows) if i == 0 or c["column_name"].endswith(("_key", "_id"))]
         drawn.append(f"    {table} {{")
         drawn.extend(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -114,8 +115,15 @@ def cone(table: pa.Table, palette: Palette, *, symbol: str) -> Spec:
     }
 
 
-def ranking(rows: Sequence[Mapping[str, Any]], palette: Palette, *, picked: str) -> Spec:
-    """Volatility by symbol, highest on top, the value 13 weeks before as a tick, the picked symbol with a border."""
+def ranking(
+    rows: Sequence[Mapping[str, Any]],
+    palette: Palette,
+    *,
+    picked: str,
+    measure: str = "volatility_52w_ratio",
+    mark: tuple[str, str] = ("volatility_13w_before_ratio", "13 weeks before"),
+) -> Spec:
+    """Volatility by symbol, the first row on top, another value as a tick, the picked symbol with a border."""
     ordered = list(reversed(rows))
     return {
         "animation": False,
@@ -143,7 +151,7 @@ def ranking(rows: Sequence[Mapping[str, Any]], palette: Palette, *, picked: str)
                 "itemStyle": {"color": mix(palette.background, palette.up, 0.42)},
                 "data": [
                     {
-                        "value": round(row["volatility_52w_ratio"] * 100, 1),
+                        "value": round(row[measure] * 100, 1),
                         **(
                             {
                                 "itemStyle": {
@@ -162,38 +170,56 @@ def ranking(rows: Sequence[Mapping[str, Any]], palette: Palette, *, picked: str)
             },
             {
                 "type": "scatter",
-                "name": "13 weeks before",
+                "name": mark[1],
                 "symbol": "rect",
                 "symbolSize": [3, 14],
                 "itemStyle": {"color": palette.down},
-                "data": [
-                    [round(row["volatility_13w_before_ratio"] * 100, 2), row["symbol"]]
-                    for row in ordered
-                    if row["volatility_13w_before_ratio"] is not None
-                ],
+                "data": [[round(row[mark[0]] * 100, 2), row["symbol"]] for row in ordered if row[mark[0]] is not None],
                 "encode": {"x": 0, "y": 1, "tooltip": [0]},
             },
         ],
     }
 
 
-def zscores(rows: Sequence[Mapping[str, Any]], palette: Palette, *, picked: str) -> Spec:
-    """Each instrument's week: return z across, volume z up; beyond two deviations labelled."""
+_NAMED = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Which two z-scores are drawn, each with its name, and the move that says whether a point rose."""
+
+    across: tuple[str, str]
+    up: tuple[str, str]
+    move: str
+    period: str
+
+
+def zscores(rows: Sequence[Mapping[str, Any]], palette: Palette, scores: Scores, *, picked: str) -> Spec:
+    """Each instrument by two of its z-scores, the furthest with their names; inside the grey square is usual."""
+    (across, across_name), (up, up_name) = scores.across, scores.up
+    reach = sorted(rows, key=lambda row: -max(abs(row[across]), abs(row[up])))
+    named = {picked, *(row["symbol"] for row in reach[:_NAMED])}
     series: list[Spec] = []
     for name, is_rise, color, symbol in (
-        ("▲ rose this week", True, palette.up, "triangle"),
-        ("▼ fell this week", False, palette.down, "path://M0,0 L10,0 L5,9 Z"),
+        (f"rose {scores.period}", True, palette.up, "triangle"),
+        (f"fell {scores.period}", False, palette.down, "path://M0,0 L10,0 L5,9 Z"),
     ):
         points = [
             {
                 "name": row["symbol"],
-                "value": [round(row["return_zscore_52w"], 3), round(row["volume_zscore_52w"], 3)],
+                "value": [round(row[across], 3), round(row[up], 3)],
                 "symbolSize": 17 if row["symbol"] == picked else 12,
-                "label": {"show": True, "formatter": "{b}", "position": "right", "color": palette.text, "fontSize": 11},
+                "label": {
+                    "show": row["symbol"] in named,
+                    "formatter": "{b}",
+                    "position": "right",
+                    "color": palette.text,
+                    "fontSize": 11,
+                },
                 **({"itemStyle": {"borderColor": palette.text, "borderWidth": 2}} if row["symbol"] == picked else {}),
             }
             for row in rows
-            if (row["weekly_return_ratio"] >= 0) is is_rise
+            if ((row[scores.move] or 0) >= 0) is is_rise
         ]
         series.append(
             {
@@ -211,24 +237,34 @@ def zscores(rows: Sequence[Mapping[str, Any]], palette: Palette, *, picked: str)
         "itemStyle": {"color": palette.muted, "opacity": 0.14},
         "data": [[{"xAxis": -2, "yAxis": -2}, {"xAxis": 2, "yAxis": 2}]],
     }
-    values = [number for one in series for item in one["data"] for number in item["value"]]
-    reach = max([3.0, *(math.ceil(abs(number)) for number in values)])
-    axis = {
-        "type": "value",
-        "min": -reach,
-        "max": reach,
-        "interval": 1,
-        "splitLine": {"lineStyle": {"color": palette.grid}},
-        "nameLocation": "middle",
-    }
+    axes = []
+    for index, (title, gap) in enumerate(((across_name, 28), (up_name, 32))):
+        values = [item["value"][index] for one in series for item in one["data"]]
+        axes.append(
+            {
+                "type": "value",
+                "min": min(-3, math.floor(min(values, default=0))),
+                "max": max(3, math.ceil(max(values, default=0))),
+                "minInterval": 1,
+                "splitLine": {"lineStyle": {"color": palette.grid}},
+                "axisLabel": {"hideOverlap": True},
+                "name": title,
+                "nameLocation": "middle",
+                "nameGap": gap,
+            }
+        )
     return {
         "animation": False,
         "aria": {"enabled": True},
         "legend": {"top": 0, "left": 40, "itemWidth": 14, "itemHeight": 10},
-        "tooltip": {"trigger": "item", "formatter": "<b>{b}</b><br>return z, volume z: {c}", "confine": True},
-        "grid": {"left": 56, "right": 48, "top": 34, "bottom": 18},
-        "xAxis": {**axis, "name": "Return z-score", "nameGap": 28},
-        "yAxis": {**axis, "name": "Volume z-score", "nameGap": 32},
+        "tooltip": {
+            "trigger": "item",
+            "formatter": f"<b>{{b}}</b><br>{across_name}, {up_name.lower()}: {{c}}",
+            "confine": True,
+        },
+        "grid": {"left": 12, "right": 48, "top": 34, "bottom": 10},
+        "xAxis": axes[0],
+        "yAxis": axes[1],
         "series": series,
     }
 

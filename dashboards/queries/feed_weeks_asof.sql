@@ -86,5 +86,5 @@ select
     b.version_number,
     b.known_from as known_at
 from drawn_bars as b
-where b.session_date >= $since
+where b.session_date between $since and $until
 order by b.session_date

@@ -1,4 +1,5 @@
--- One row: an instrument, and from when to when it has daily bars and weekly bars of the weekly feed.
+-- One row: an instrument, and from when to when it has daily bars and weekly bars of the weekly feed. Only a stock
+-- has a sector here: some vendors give one to funds.
 with daily as (
     select
         count(*) as session_count,
@@ -22,7 +23,7 @@ select
     i.symbol,
     i.name,
     i.asset_class,
-    i.sector,
+    if(i.asset_class = 'stock', i.sector, null) as sector,
     i.is_delisted,
     i.delisted_date,
     d.session_count,

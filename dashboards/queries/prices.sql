@@ -1,6 +1,7 @@
--- One instrument's bars of one $interval (day, week or month), oldest first, in one $adjustment: raw as traded, split
--- in today's shares, total with dividends reinvested too. Averages, volatilities, the 252-session band and the price's
--- z-score are those of the bar's last session in all three; the averages and the band are stated on the price as drawn.
+-- One instrument's bars of one $interval (day, week or month) from $since to $until, oldest first, in one
+-- $adjustment: raw as traded, split in today's shares, total with dividends reinvested too. Averages, volatilities,
+-- the 252-session band and the price's z-score are those of the bar's last session in all three; the averages and
+-- the band are stated on the price as drawn.
 with days as (
     select
         *,
@@ -149,5 +150,5 @@ select
     ) as corrected_values
 from bars as b
 inner join levels as l on b.session_date = l.session_date
-where b.session_date >= $since
+where b.session_date between $since and $until
 order by b.session_date

@@ -161,5 +161,5 @@ select
     m.version_number,
     m.known_from as known_at
 from measures as m
-where m.session_date >= $since
+where m.session_date between $since and $until
 order by m.session_date

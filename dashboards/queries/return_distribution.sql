@@ -32,6 +32,6 @@ select
     avg(p.weekly_return_ratio) filter (where p.week_start_date = $week) as week_average_ratio
 from prices as p
 inner join dim_instrument as i on p.instrument_key = i.instrument_key
-where (i.sector is not null or i.asset_class = 'stock') and p.weekly_return_ratio is not null
+where i.asset_class = 'stock' and p.weekly_return_ratio is not null
 group by all
 order by median_ratio desc

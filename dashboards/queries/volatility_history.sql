@@ -17,5 +17,8 @@ select
     a.universe_ratio
 from fact_adjusted_prices as f
 left join averages as a on f.week_start_date = a.week_start_date
-where f.instrument_id = $instrument_id and f.week_start_date >= $since and f.volatility_52w_ratio is not null
+where
+    f.instrument_id = $instrument_id
+    and f.week_start_date between $since and $until
+    and f.volatility_52w_ratio is not null
 order by f.week_start_date

@@ -27,5 +27,8 @@ select
     a.universe_ratio
 from fact_daily_price as p
 left join averages as a on p.session_date = a.session_date
-where p.instrument_id = $instrument_id and p.session_date >= $since and p.volatility_252d_ratio is not null
+where
+    p.instrument_id = $instrument_id
+    and p.session_date between $since and $until
+    and p.volatility_252d_ratio is not null
 order by p.session_date

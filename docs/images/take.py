@@ -16,7 +16,9 @@ from market_pipeline.settings import load_settings
 
 FOLDER = Path(__file__).parent
 PAGES = {
-    "prices-light": ("", "light"),
+    "today-light": ("", "light"),
+    "prices-light": ("prices", "light"),
+    "compare-dark": ("compare", "dark"),
     "sectors-light": ("sectors", "light"),
     "volatility-dark": ("volatility", "dark"),
     "trust-light": ("trust", "light"),
