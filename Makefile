@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 2
+WORKERS ?= 3
 # A process that may not keep its compiled modules compiles Dagster or dbt anew each time: five seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -36,15 +36,22 @@ dev: .venv/.run ## Serve Dagster and the dashboard until Ctrl-C
 
 .PHONY: check
 check: .venv/.dev ## Format, lint, types, imports, SQL, generated files
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	MYPYPATH=src:dashboards:benchmarks $(BIN)/mypy --explicit-package-bases \
-		dashboards/app.py dashboards/charts dashboards/app_pages/*.py benchmarks/*.py benchmarks/peers/*.py
-	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-sql check-types check-dashboards check-rest
+
+.PHONY: check-sql check-types check-dashboards check-rest
+check-sql:
 	$(BIN)/sqlfluff lint --disable-progress-bar dbt/models dbt/published dbt/tests/*.sql
 	$(BIN)/sqlfluff lint --disable-progress-bar --templater placeholder \
 		--exclude-rules references.keywords,structure.column_order,references.qualification,references.consistent dashboards/queries
+check-types:
+	$(BIN)/mypy
+check-dashboards:
+	MYPYPATH=src:dashboards:benchmarks $(BIN)/mypy --cache-dir .mypy_cache/dashboards --explicit-package-bases \
+		dashboards/app.py dashboards/charts dashboards/app_pages/*.py benchmarks/*.py benchmarks/peers/*.py
+check-rest:
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/python -m market_pipeline.catalog --check
 
 .PHONY: format
