@@ -77,9 +77,10 @@ def proxy(endpoint: str, faults: Faults) -> Iterator[str]:
                     self.send_header(name, value)
             length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(content))
             self.send_header("Content-Length", length or "0")
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content)
+            with contextlib.suppress(OSError):  # a client that has gone
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(content)
 
         do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _forward  # noqa: N815 - the names that http.server wants
 
