@@ -228,7 +228,7 @@ class S3Store:
 
     def _patiently(self, act: Callable[[], _Found]) -> _Found:
         """What `act` gives; it may be done more than once. FileNotFoundError passes, but for that of a bucket."""
-        deadline = time.monotonic() + self._patience_s
+        deadline, is_told = time.monotonic() + self._patience_s, False
         while True:
             try:
                 return act()
@@ -239,7 +239,9 @@ class S3Store:
                 self._tell_of_refusal(error)
                 if time.monotonic() > deadline:
                     raise self._unavailable(error) from None
-                _log.warning("The S3 store at %s does not answer; waiting for it", self.place.endpoint)
+                if not is_told:
+                    _log.warning("The S3 store at %s does not answer; waiting for it", self.place.endpoint)
+                is_told = True
                 time.sleep(0.5)
 
     def _tell_of_refusal(self, error: Exception) -> None:
