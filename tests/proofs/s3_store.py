@@ -80,7 +80,7 @@ def lost_answers(count: int, *, seed: int, folder: Path) -> Result:
         faults = Faults(lose_answer=0.5, lose_request=0.1, seed=seed)
         plain = S3Store(place)
         with proxy(place.endpoint, faults) as address, ThreadPoolExecutor(8) as threads:
-            store = S3Store(replace(place, endpoint=address), patience_s=120)
+            store = S3Store(replace(place, endpoint=address), patience_s=900)
 
             def put(number: int) -> str:
                 try:
