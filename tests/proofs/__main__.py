@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,7 @@ class State:
         for name, value in result.worst.items():
             record["worst"][name] = max(record["worst"].get(name, value), value)
         record["skipped"] = result.skipped
+        record["load"] = max(record.get("load", 0.0), round(os.getloadavg()[0], 1))
         record["on"] = dt.datetime.now(dt.UTC).date().isoformat()
         if commit not in record["commits"]:
             record["commits"].append(commit)
@@ -139,10 +141,14 @@ def document(state: State, words: list[str]) -> str:
             f"{', '.join(record['commits'])}, {record['on']}",
         )
         rows.append(f"| {' | '.join(map(str, cells))} |")
+    kills = sum(state.found[p.name]["done"] for p in find() if p.unit == "kills" and p.name in state.found)
     violations = [f"- `{name}`: {text}" for name, record in state.found.items() for text in record["violations"][:5]]
     return TEMPLATE.format(
         command=" ".join(["make chaos", *(['PROOFS="' + " ".join(words) + '"'] if words else [])]),
         rows="\n".join(rows),
+        kills=f"{kills:,}",
+        load=max((record.get("load", 0.0) for record in state.found.values()), default=0.0),
+        processors=os.cpu_count(),
         seeds=", ".join(sorted({str(record["seed"]) for record in state.found.values()})),
         violations="\n".join(violations) or "None.",
         skipped="\n".join(skipped) or "Nothing.",
@@ -154,6 +160,8 @@ TEMPLATE = """# Proofs under faults
 Written by `{command}` (seed {seeds}); the modules are in `tests/proofs/`, and `make test` runs short counts. A kill
 is SIGKILL of a process in mid-work and counts only then; what is compared with imports nothing of the pipeline. A proof
 stops at its figure, at its time limit or at a violation, so a figure below the wanted one means that time ran out.
+
+Kills in mid-work, all proofs together: {kills}. Machine: {processors} processors, shared; its load was up to {load:g}.
 
 | promise | proof | what | reached | wanted | violations | seconds | more | commit, date |
 | --- | --- | --- | ---: | ---: | ---: | ---: | --- | --- |

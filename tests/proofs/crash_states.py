@@ -180,5 +180,5 @@ def run(count: int, *, seed: int, folder: Path) -> Result:
 
 
 PROOFS = (
-    Proof(2, "crash-states", "states after a power cut in a writing protocol", "states", 2000, 10_000, 2500, run),
+    Proof(2, "crash-states", "states after a power cut in a writing protocol", "states", 1000, 10_000, 2500, run),
 )

@@ -17,8 +17,7 @@ from pathlib import Path
 
 from market_pipeline.store import FolderStore
 from market_pipeline.warehouse import Warehouse
-from proofs import oracle
-from proofs.forks import Forks
+from proofs import forks, oracle
 from proofs.kills_gold import SQL_SUM
 from proofs.kills_ingest import SYMBOLS, body
 from proofs.proof import Proof, Result
@@ -75,7 +74,7 @@ def run(count: int, *, seed: int, folder: Path) -> Result:
     root = Path(tempfile.mkdtemp(prefix="disk-"))
     root.chmod(0o755)
     try:
-        with Forks() as forks, Wire(_answer) as server:
+        with Wire(_answer) as server:
             arguments = {
                 "fetch": (server.url, ",".join(FETCHED), 0.0),
                 "normalize": (),
@@ -101,7 +100,7 @@ def _answer(received: bytes, _number: int) -> bytes:
 
 
 def _fail(
-    forks: Forks, home: Path, name: str, kind: str, *, arguments: tuple[object, ...], rng: random.Random
+    home: Path, name: str, kind: str, *, arguments: tuple[object, ...], rng: random.Random
 ) -> tuple[bool, list[str]]:
     """One fault. Whether it came about, and what was wrong."""
     work, about = WORKS[name], f"{kind} under {name}"

@@ -5,6 +5,7 @@ The parent of a worker sends the signal, because only it knows that the process'
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import os
 import signal
@@ -12,11 +13,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 TESTS = Path(__file__).resolve().parents[1]
 KILLED = -signal.SIGKILL
+# What the interpreter imports before it forks for a worker, because it is slow; `test_ingest_span` runs Polars, whose
+# threads do not survive a fork.
+WARM = {"span": "test_ingest_span"}
 
 
 def environment() -> dict[str, str]:
@@ -45,18 +47,31 @@ class Forks:
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 
-    def __enter__(self) -> Self:
-        return self
+    def is_running(self) -> bool:
+        """False when the interpreter has ended, which it should not."""
+        return self._process.poll() is None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Let the interpreter end."""
         self._process.communicate()
+
+
+_shared: dict[str, Forks] = {}
+
+
+def run(name: str, folder: Path, *rest: object, seconds: float) -> int:
+    """Exit code of one worker; interpreters are started once, one for those that need nothing warmed up."""
+    special = name if name in WARM else ""
+    found = _shared.get(special)
+    if found is None or not found.is_running():
+        found = _shared[special] = Forks()
+        atexit.register(found.close)
+    return found.run(name, folder, *rest, seconds=seconds)
 
 
 def main() -> None:
     """Take orders until standard input ends: `<worker> <seconds> <folder> <arguments>`, an exit code for each."""
-    from proofs.workers import WARM, WORKERS
+    from proofs.workers import WORKERS
 
     for line in sys.stdin:
         name, seconds, folder, *rest = line.split()

@@ -18,8 +18,8 @@ import gold_lake
 from market_pipeline import catalog
 from market_pipeline.settings import REPOSITORY
 from market_pipeline.warehouse import Warehouse
-from proofs import oracle
-from proofs.forks import KILLED, Forks
+from proofs import forks, oracle
+from proofs.forks import KILLED
 from proofs.proof import Proof, Result
 from proofs.readers import Readers, reading
 from proofs.workers import publish_pair
@@ -39,17 +39,17 @@ def _is_half_done(warehouse: Path) -> bool:
 class _Publisher:
     """Kills the publishing loop and judges what is left."""
 
-    def __init__(self, folder: Path, forks: Forks, *, seed: int) -> None:
+    def __init__(self, folder: Path, *, seed: int) -> None:
         self.folder, self.wrong = folder, list[str]()
         self.killed = self.midway = self.newest = 0
-        self._rng, self._forks = random.Random(f"publish {seed}"), forks
+        self._rng = random.Random(f"publish {seed}")
         publish_pair(Warehouse(folder / "warehouse"), folder / "build.duckdb", rows=ROWS)
         started = time.monotonic()
         assert forks.run("publish_once", folder, 0, seconds=60) == 0
         self._length = time.monotonic() - started
 
     def kill_once(self) -> None:
-        code = self._forks.run("publish", self.folder, ROWS, seconds=self._rng.uniform(0.2, 2.0) * self._length)
+        code = forks.run("publish", self.folder, ROWS, seconds=self._rng.uniform(0.2, 2.0) * self._length)
         self.killed += code == KILLED
         if code != KILLED:
             self.wrong.append(f"the publisher ended with {code}")
@@ -81,22 +81,20 @@ class _Publisher:
 
 def run_kills(count: int, *, seed: int, folder: Path) -> Result:
     """So many kills in mid-publish, with eight readers that never pause."""
-    with Forks() as forks:
-        publisher = _Publisher(folder, forks, seed=seed)
-        with reading(folder / "warehouse") as readers:
-            while publisher.midway < count and publisher.killed < 6 * count + 20 and not publisher.wrong:
-                publisher.kill_once()
-            return publisher.result(publisher.midway, readers)
+    publisher = _Publisher(folder, seed=seed)
+    with reading(folder / "warehouse") as readers:
+        while publisher.midway < count and publisher.killed < 6 * count + 20 and not publisher.wrong:
+            publisher.kill_once()
+        return publisher.result(publisher.midway, readers)
 
 
 def run_reads(count: int, *, seed: int, folder: Path) -> Result:
     """So many reads by eight readers in two processes, while the publisher is killed all the time."""
-    with Forks() as forks:
-        publisher = _Publisher(folder, forks, seed=seed)
-        with reading(folder / "warehouse", reads=count) as readers:
-            while readers.are_running() and not publisher.wrong:
-                publisher.kill_once()
-            return publisher.result(0, readers)
+    publisher = _Publisher(folder, seed=seed)
+    with reading(folder / "warehouse", reads=count) as readers:
+        while readers.are_running() and not publisher.wrong:
+            publisher.kill_once()
+        return publisher.result(0, readers)
 
 
 def _tables(warehouse: Path) -> dict[str, tuple[int, int]]:
@@ -117,33 +115,32 @@ def run_builds(count: int, *, seed: int, folder: Path) -> Result:
     gold_lake.write(folder / "lake", gold_lake.silver_bars(), second_provider())
     warehouse, wrong = folder / "warehouse", list[str]()
     killed = in_dbt = in_publish = 0
-    with Forks() as forks:
-        for _ in range(2):  # the first one also reads the project
-            started = time.monotonic()
-            assert forks.run("build", folder, seconds=300) == 0
-        length, before = time.monotonic() - started, _tables(warehouse)
-        number = oracle.published(oracle.files(warehouse))
-        while in_dbt < count and killed < 3 * count + 5 and not wrong:
-            code = forks.run("build", folder, seconds=rng.uniform(0.15, 0.95) * length)
-            killed += code == KILLED
-            in_publish += code == KILLED and _is_half_done(warehouse)
-            in_dbt += code == KILLED and any(warehouse.glob("build-*/build.duckdb")) and not _is_half_done(warehouse)
-            if code not in (0, KILLED):
-                wrong.append(f"a build ended with {code}")
-            try:
-                now = oracle.published(oracle.files(warehouse))
-            except oracle.Lost as error:
-                wrong.append(str(error))
-                break
-            if now < number or (now > number + 1 and code == KILLED):
-                wrong.append(f"generation {now} after {number}")
-            number = now
-        if forks.run("build", folder, seconds=300) != 0:
-            wrong.append("the build after the kills failed")
-        elif _tables(warehouse) != before:
-            wrong.append("the tables differ from those of an undisturbed build")
-        if any(warehouse.glob("build-*")) or _is_half_done(warehouse):
-            wrong.append("the build after the kills did not clean up")
+    for _ in range(2):  # the first one also reads the project
+        started = time.monotonic()
+        assert forks.run("build", folder, seconds=300) == 0
+    length, before = time.monotonic() - started, _tables(warehouse)
+    number = oracle.published(oracle.files(warehouse))
+    while in_dbt < count and killed < 3 * count + 5 and not wrong:
+        code = forks.run("build", folder, seconds=rng.uniform(0.15, 0.95) * length)
+        killed += code == KILLED
+        in_publish += code == KILLED and _is_half_done(warehouse)
+        in_dbt += code == KILLED and any(warehouse.glob("build-*/build.duckdb")) and not _is_half_done(warehouse)
+        if code not in (0, KILLED):
+            wrong.append(f"a build ended with {code}")
+        try:
+            now = oracle.published(oracle.files(warehouse))
+        except oracle.Lost as error:
+            wrong.append(str(error))
+            break
+        if now < number or (now > number + 1 and code == KILLED):
+            wrong.append(f"generation {now} after {number}")
+        number = now
+    if forks.run("build", folder, seconds=300) != 0:
+        wrong.append("the build after the kills failed")
+    elif _tables(warehouse) != before:
+        wrong.append("the tables differ from those of an undisturbed build")
+    if any(warehouse.glob("build-*")) or _is_half_done(warehouse):
+        wrong.append("the build after the kills did not clean up")
     return Result(in_dbt, tuple(wrong), {"kills": killed, "in mid-publish": in_publish})
 
 

@@ -10,8 +10,8 @@ from market_pipeline import layout
 from market_pipeline.normalize import normalize
 from market_pipeline.providers.alpha_vantage import PROVIDER
 from market_pipeline.store import FolderStore
-from proofs import oracle
-from proofs.forks import KILLED, Forks
+from proofs import forks, oracle
+from proofs.forks import KILLED
 from proofs.kills_ingest import SYMBOLS, body
 from proofs.proof import Proof, Result
 from proofs.workers import PART, WEEKLY
@@ -32,28 +32,27 @@ def run(count: int, *, seed: int, folder: Path) -> Result:
     assert {report.silver_key, quarantine} <= whole.keys()
     killed = midway = 0
     wrong: list[str] = []
-    with Forks() as forks:
-        assert forks.run("once", folder, seconds=60) == 0
-        started = time.monotonic()
-        assert forks.run("once", folder, seconds=60) == 0
-        length = time.monotonic() - started
-        while midway < count and killed < 6 * count + 20 and not wrong:
-            (folder / "passes").unlink(missing_ok=True)
-            code = forks.run("rewrite", folder, seconds=length * rng.uniform(1.0, 3.0))
-            killed += code == KILLED
-            found, passes = oracle.files(home), folder / "passes"
-            has_passed = passes.exists() and passes.read_text() not in ("", "0")
-            midway += code == KILLED and has_passed and (len(found) < len(whole) or any(home.rglob(".tmp-*")))
-            if code != KILLED:
-                wrong.append(f"a worker ended with {code}")
-            if not found.items() <= whole.items():
-                wrong.append("a reader could have seen a part of a file")
-            again = normalize(PROVIDER, WEEKLY, PART, store=store)
-            if again.sha256 != report.sha256 or oracle.files(home) != whole:
-                wrong.append("the run after a kill ended in other bytes")
-            if normalize(PROVIDER, WEEKLY, PART, store=store).is_written:
-                wrong.append("a rerun on the same input wrote something")
-            store.sweep(older_than_s=-1.0)
+    assert forks.run("once", folder, seconds=60) == 0
+    started = time.monotonic()
+    assert forks.run("once", folder, seconds=60) == 0
+    length = time.monotonic() - started
+    while midway < count and killed < 6 * count + 20 and not wrong:
+        (folder / "passes").unlink(missing_ok=True)
+        code = forks.run("rewrite", folder, seconds=length * rng.uniform(1.0, 3.0))
+        killed += code == KILLED
+        found, passes = oracle.files(home), folder / "passes"
+        has_passed = passes.exists() and passes.read_text() not in ("", "0")
+        midway += code == KILLED and has_passed and (len(found) < len(whole) or any(home.rglob(".tmp-*")))
+        if code != KILLED:
+            wrong.append(f"a worker ended with {code}")
+        if not found.items() <= whole.items():
+            wrong.append("a reader could have seen a part of a file")
+        again = normalize(PROVIDER, WEEKLY, PART, store=store)
+        if again.sha256 != report.sha256 or oracle.files(home) != whole:
+            wrong.append("the run after a kill ended in other bytes")
+        if normalize(PROVIDER, WEEKLY, PART, store=store).is_written:
+            wrong.append("a rerun on the same input wrote something")
+        store.sweep(older_than_s=-1.0)
     return Result(midway, tuple(wrong), {"kills": killed})
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from market_pipeline.providers.alpha_vantage import PROVIDER
 from market_pipeline.quota import Ledger, key_id
-from proofs.forks import KILLED, Forks
+from proofs import forks
+from proofs.forks import KILLED
 from proofs.kills_ingest import body
 from proofs.proof import Proof, Result
 from wire import FAST, KEY, NOW, Wire, response
@@ -28,7 +29,7 @@ def run(count: int, *, seed: int, folder: Path) -> Result:
         return response(answers[symbol])
 
     wrong, killed, spent_after = list[str](), 0, 0
-    with Forks() as forks, Wire(answer) as server:
+    with Wire(answer) as server:
         for start in range(count):
             seconds = rng.uniform(0.02, 0.12)
             code = forks.run("fetch", folder, server.url, ",".join(answers), 0.02, cap, seconds=seconds)

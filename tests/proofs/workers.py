@@ -232,8 +232,13 @@ def build(folder: Path) -> int:
     return 0 if report.is_new else 7
 
 
-# What the parent imports before it forks for a worker, because it is slow; `test_ingest_span` runs Polars.
-WARM = {"span": "test_ingest_span"}
+def bomb(folder: Path, number: str) -> int:
+    """Fetch one of the bodies that are made to fill memory."""
+    from proofs import bombs
+
+    return bombs.answer(folder, number)
+
+
 WORKERS: dict[str, Callable[..., int]] = {
     "fetch": fetch,
     "span": span,
@@ -245,6 +250,7 @@ WORKERS: dict[str, Callable[..., int]] = {
     "once": once,
     "publish_once": publish_once,
     "rewrite": rewrite,
+    "bomb": bomb,
     "publish": publish,
     "build": build,
 }
