@@ -2,9 +2,9 @@
 
     python -m proofs.readers WAREHOUSE READS
 
-Each opens what is published, compares both tables, closes, and begins again, READS times in all (0: until standard
-input ends); then the process says in JSON what they saw. `v` is the instant of a generation, the same in every row of
-both tables.
+Each opens what is published, compares both tables, closes, and begins again, READS times in all (0: without end), or
+until standard input ends; then the process says in JSON what they saw. `v` is the instant of a generation, the same in
+every row of both tables.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Reader:
 
     def look(self) -> None:
         """Read so many times, or until it is told to end."""
-        while not (self.done >= self._reads if self._reads else self._has_ended.is_set()):
+        while not self._has_ended.is_set() and not (self._reads and self.done >= self._reads):
             self.done += 1
             try:
                 self._read()
