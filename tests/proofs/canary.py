@@ -195,7 +195,7 @@ def run(count: int, *, seed: int, folder: Path) -> Result:
     )
 
 
-PROOFS = (Proof(15, "canary", "faults that echo the key; all files searched", "faults", 68, 500, 170, run),)
+PROOFS = (Proof(15, "canary", "faults that echo the key; all files searched", "faults", 68, 500, 85, run),)
 
 if __name__ == "__main__":
     sys.exit(suffer(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

@@ -167,4 +167,4 @@ def _allow_writing(home: Path, *, is_allowed: bool) -> None:
         path.chmod((0o755 if path.is_dir() else 0o644) if is_allowed else (0o555 if path.is_dir() else 0o444))
 
 
-PROOFS = (Proof(19, "disk", "full, broken and read-only disks under each step", "faults", 8, 300, 50, run),)
+PROOFS = (Proof(19, "disk", "full, broken and read-only disks under each step", "faults", 8, 300, 20, run),)

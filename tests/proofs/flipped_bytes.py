@@ -248,4 +248,4 @@ def _read_damaged(site: Site, served: list[tuple[int, ...]], about: str, wrong: 
             wrong.append(f"{about}: a reader was given a wrong answer")
 
 
-PROOFS = (Proof(19, "flipped-bytes", "a byte flipped in a file of ours", "files", 24, 200, 200, run),)
+PROOFS = (Proof(19, "flipped-bytes", "a byte flipped in a file of ours", "files", 24, 200, 100, run),)

@@ -203,7 +203,7 @@ PROOFS = (
             "kills",
             short,
             full,
-            50,
+            20,
             _random_kills(name),
         )
         for name, how, short, full in (
@@ -218,8 +218,8 @@ PROOFS = (
         "ingest killed before every file operation",
         "points",
         8,
-        1000,
-        1000,
+        100,
+        100,
         every_point,
         is_finite=True,
     ),

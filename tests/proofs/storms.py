@@ -136,4 +136,4 @@ def run(count: int, *, seed: int, folder: Path) -> Result:
     return Result(asked, tuple(wrong), counts, {"tries a request": round(tries, 3)})
 
 
-PROOFS = (Proof(11, "storms", "requests through storms of 429 and 503", "requests", 300, 10_000, 5000, run),)
+PROOFS = (Proof(11, "storms", "requests through storms of 429 and 503", "requests", 300, 10_000, 2000, run),)
