@@ -49,7 +49,7 @@ class _Publisher:
         self._length = time.monotonic() - started
 
     def kill_once(self) -> None:
-        code = forks.run("publish", self.folder, ROWS, seconds=self._rng.uniform(0.2, 2.0) * self._length)
+        code = forks.run("publish", self.folder, ROWS, seconds=self._rng.uniform(0.2, 1.2) * self._length)
         self.killed += code == KILLED
         if code != KILLED:
             self.wrong.append(f"the publisher ended with {code}")

@@ -105,7 +105,7 @@ def _random_kills(name: str) -> Callable[..., Result]:
                 known: dict[tuple[str, str, str], str] = {}
                 while code != 0 and not wrong:
                     is_enough = midway >= count or killed >= 6 * count + 20
-                    seconds = 60.0 if is_enough else longest * rng.uniform(0.1, 1.0)
+                    seconds = 60.0 if is_enough else longest * rng.uniform(0.05, 0.5)
                     code = forks.run(way.worker, home, wire.url, *way.arguments, seconds=seconds)
                     try:
                         found = oracle.committed(oracle.files(home / "lake"))
