@@ -13,6 +13,7 @@ import datetime as dt
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -187,6 +188,7 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="forget what these proofs had reached")
     parser.add_argument("--report", action="store_true", help="write the document, run nothing")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ended like this it still clears its folder away
     state, selected = State(given.state), chosen(given.proofs)
     for proof in selected if given.fresh else ():
         state.found.pop(proof.name, None)
