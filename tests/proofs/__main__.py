@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import logging
 import os
 import shutil
 import signal
@@ -188,6 +189,7 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="forget what these proofs had reached")
     parser.add_argument("--report", action="store_true", help="write the document, run nothing")
     given = parser.parse_args()
+    logging.disable(logging.WARNING)  # of every retry there would be a line
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ended like this it still clears its folder away
     state, selected = State(given.state), chosen(given.proofs)
     for proof in selected if given.fresh else ():
