@@ -1,7 +1,8 @@
-"""Every benchmark, or some sections of it: `make bench`, `make bench BENCH="silver gold"`.
+"""Every benchmark, or some sections of it: `make bench`, `make bench BENCH="publish gold"`.
 
-A run of all sections writes `results.json` (a list of name, value, unit, how) and `results.md` beside this file; a run
-of some prints theirs and leaves the files alone, so that these are always of one run at one commit.
+A section that has run replaces its figures in `results.json` (a list of name, value, unit, how, commit) and in
+`results.md` beside this file. All figures of a section are of one run at one commit, and its first one says which and
+how busy the machine was; a run of all sections makes all of them so.
 
     python benchmarks [SECTION...] [--quick] [--warehouse FOLDER] [--to FOLDER]
 """
@@ -16,7 +17,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -33,6 +33,8 @@ import silver
 import slices
 from measure import FOLDER, Figure
 
+Entry = dict[str, object]
+
 SECTIONS: dict[str, Callable[..., list[Figure]]] = {
     "market_year": market_year.run,
     "dashboard": dashboard.run,
@@ -47,7 +49,6 @@ SECTIONS: dict[str, Callable[..., list[Figure]]] = {
 # Sections that a run of all leaves out: they say how long something takes, not against what.
 ALONE = {"demo": demo.run}
 TITLES = {
-    "run": "The run",
     "weekly_adjusted": "Weekly-adjusted CSV to validated silver",
     "overview": "Company overview JSON to validated silver",
     "grouped_daily": "Grouped daily JSON to validated silver",
@@ -62,83 +63,99 @@ TITLES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run, print, and write where that is due."""
+    """Run section after section; one that fails leaves its old figures and the others theirs."""
     known: dict[str, Callable[..., list[Figure]]] = {**SECTIONS, **ALONE}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(known))
     parser.add_argument("--quick", action="store_true", help="tiny, to see that it runs; its figures mean nothing")
     parser.add_argument("--warehouse", type=Path, help="a published warehouse for the dashboard's queries")
-    parser.add_argument("--to", type=Path, help="write the results here, whichever sections they are of")
+    parser.add_argument("--to", type=Path, help="a folder for the results; by default this one, with --quick none")
     given = parser.parse_args(arguments)
     wanted = given.sections or list(SECTIONS)
     if unknown := [name for name in wanted if name not in known]:
         parser.error(f"there is no section {unknown[0]}; known: {', '.join(known)}")
-    listed = [asdict(figure) for figure in about_this_run()]
-    print(rendered(listed), flush=True)
+    to = given.to or (None if given.quick else FOLDER)
     failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         for name in wanted:
             folder = Path(scratch) / name
             folder.mkdir()
             more = {"warehouse": given.warehouse} if name == "dashboard" else {}
-            started = time.monotonic()
+            began, commit = of_this_run(), commit_here()
             try:
                 found = known[name](folder, is_quick=given.quick, **more)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - the other sections' hour is not lost with this one
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the others go on
                 failed[name] = f"{type(error).__name__}: {error}"
                 continue
-            figures = [asdict(replace(figure, name=f"{name}: {figure.name}")) for figure in found]
-            listed += figures
-            print("\n".join(_tables(figures)), flush=True)
-            print(f"{name} took {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    is_whole = wanted == list(SECTIONS) and not given.quick and not failed
-    to = given.to or (FOLDER if is_whole else None)
-    if to is not None:
-        (to / "results.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
-        (to / "results.md").write_text(rendered(listed), encoding="utf-8")
+            entries = [
+                {**asdict(replace(figure, name=f"{name}: {figure.name}")), "commit": commit}
+                for figure in (began, *found)
+            ]
+            print("\n".join(tables(entries)), flush=True)
+            if to is not None:
+                write(to, entries)
     if failed:
         sys.exit("\n".join(f"{name} failed: {why}" for name, why in failed.items()))
 
 
-def about_this_run() -> list[Figure]:
-    """What was measured on what."""
+def of_this_run() -> Figure:
+    """When a section ran, on what, and beside how much."""
+    memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+    engines = ", ".join(f"{name} {version(name)}" for name in ("polars", "pandas", "duckdb", "dbt-core", "dataframely"))
+    machine = f"{os.cpu_count()} cores ({platform.machine()}) and {memory} GiB"
+    how = f"load {os.getloadavg()[0]:.1f} on {machine} when it began; Python {platform.python_version()}, {engines}"
+    return Figure("run at", f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M}", "UTC", how)
+
+
+def commit_here() -> str:
+    """The commit, with a plus where what is measured has changed since."""
     git = partial(subprocess.run, cwd=FOLDER, capture_output=True, text=True, check=False)
     commit = git(["git", "rev-parse", "HEAD"]).stdout.strip() or "unknown"
-    changed = git(["git", "status", "--porcelain", "--", "../src", "../dbt", "../dashboards", "."]).stdout.strip()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    engines = ", ".join(f"{name} {version(name)}" for name in ("polars", "pandas", "duckdb", "dbt-core", "dataframely"))
-    return [
-        Figure("commit", commit, "", "with changes that are not committed" if changed else "git rev-parse HEAD"),
-        Figure("date", f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M}", "UTC", "when the run began"),
-        Figure("cores", os.cpu_count() or 0, "count", f"{platform.machine()}, Linux; other work may run beside"),
-        Figure("memory", round(memory / 2**30), "GiB", "of the machine"),
-        Figure("load", round(os.getloadavg()[0], 1), "processes", "one-minute average when the run began"),
-        Figure("versions", platform.python_version(), "Python", engines),
-    ]
+    measured = ("../src", "../dbt", "../dashboards", "*.py", "peers")
+    return commit + ("+" if git(["git", "status", "--porcelain", "--", *measured]).stdout.strip() else "")
 
 
-def rendered(listed: Sequence[dict[str, object]]) -> str:
-    """The results as a page: a table per section, in the order of the list."""
+def write(folder: Path, entries: Sequence[Entry]) -> None:
+    """Put the figures of one section in the place of its old ones."""
+    file = folder / "results.json"
+    listed: list[Entry] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    of_section = {name: [entry for entry in listed if section_of(entry) == name] for name in TITLES}
+    of_section[section_of(entries[0])] = list(entries)
+    listed = [entry for name in TITLES for entry in of_section[name]]
+    file.write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+    (folder / "results.md").write_text(rendered(listed), encoding="utf-8")
+
+
+def section_of(entry: Entry) -> str:
+    """The section that a figure's name begins with."""
+    return str(entry["name"]).partition(": ")[0]
+
+
+def rendered(listed: Sequence[Entry]) -> str:
+    """The results as a page: a table per section."""
     lines = [
         "<!-- Written by `make bench`; a test fails when it differs from results.json. -->",
         "# Benchmarks",
         "",
-        "Each figure is of one run, in which the contestants took turns; ratios are medians over the rounds. Above",
-        "1, ours takes longer than what it is compared with. Times are wall seconds on a small machine that others",
-        "use too: read the ratios. What is measured: `benchmarks/__main__.py`; the contestants: `benchmarks/peers/`.",
+        "The figures of a section are of one run, in which the contestants took turns; ratios are medians over the",
+        "rounds. Above 1, ours takes longer than what it is compared with. Times are wall seconds on a small machine",
+        "that others use too: read the ratios. What is measured: `benchmarks/__main__.py`; the contestants:",
+        "`benchmarks/peers/`.",
     ]
-    return "\n".join([*lines, *_tables(listed)]) + "\n"
+    return "\n".join([*lines, *tables(listed)]) + "\n"
 
 
-def _tables(listed: Sequence[dict[str, object]]) -> Iterator[str]:
+def tables(listed: Sequence[Entry]) -> Iterator[str]:
+    """The lines of a table per section."""
     section = ""
-    for item in listed:
-        found, _, name = str(item["name"]).rpartition(": ")
-        if (found or "run") != section:
-            section = found or "run"
-            yield from ("", f"## {TITLES[section]}", "", "| figure | value | how |", "| --- | ---: | --- |")
-        value = f"{item['value']:,}" if isinstance(item["value"], int | float) else str(item["value"])
-        yield f"| {name} | {' '.join((value, str(item['unit']))).strip()} | {item['how']} |"
+    for entry in listed:
+        if section_of(entry) != section:
+            section = section_of(entry)
+            yield from ("", f"## {TITLES[section]}", "", f"At commit `{str(entry['commit'])[:12]}`.", "")
+            yield from ("| figure | value | how |", "| --- | ---: | --- |")
+        name = str(entry["name"]).partition(": ")[2]
+        value = f"{entry['value']:,}" if isinstance(entry["value"], int | float) else str(entry["value"])
+        yield f"| {name} | {' '.join((value, str(entry['unit']))).strip()} | {entry['how']} |"
 
 
 if __name__ == "__main__":
