@@ -120,8 +120,10 @@ def main() -> None:
             st.title(page.title, anchor=False)
             nothing_yet(str(door.folder))
         else:
-            header(page.title, current)
-            page.run()
+            # The queries of a page share this connection's database: opened anew, each would read the catalog again.
+            with door.connect():
+                header(page.title, current)
+                page.run()
     except MarketPipelineError as error:
         problem(error)
     watch(stamp)

@@ -10,7 +10,8 @@ from typing import Any
 
 import streamlit as st
 
-import words
+import charts
+from cards import palette
 from warehouse import answer, as_of
 
 RANGES = {"3M": 13, "6M": 26, "1Y": 53, "3Y": 157, "5Y": 261, "All": None}
@@ -100,6 +101,8 @@ def symbols(*, most: int) -> tuple[Instrument, ...]:
         help=f"Up to {most}. Followed instruments first, then the most traded of the market. Type any other symbol, a "
         "former one, or a part of a name.",
     )
+    ink = charts.ink_on(palette().up)  # the tags' ground; white on it is too faint in the dark
+    st.html(f"<style>[data-testid=stMultiSelect] [data-tag] {{color: {ink}}}</style>")
     found: dict[str, Instrument] = {}
     for text in texts:
         instrument_id = offered.get(text) or _search(text.strip(), partial(_swap, text))
@@ -174,10 +177,9 @@ def since(newest: dt.date | None = None) -> dt.date:
 def span(newest: dt.date | None = None) -> Span:
     """The picked range, or the part of the time axis that was zoomed to, by dragging or by its dates."""
     start = since(newest)
-    first, last = st.session_state.get("from"), st.session_state.get("to")
-    label = "Zoom"
-    if first or last:
-        label = f"{words.day(first, has_year=True)} to {words.day(last, has_year=True)}"
+    # The dates' own controls are inside of what is named after them: before their first run only the address has them.
+    ends = [st.session_state.get(name) or st.query_params.get(name) for name in ("from", "to")]
+    label = " to ".join(str(end) if end else "…" for end in ends) if any(ends) else "Zoom"
     with st.popover(label, icon=":material/zoom_in:", help="Show a part of the time axis, with all of its points"):
         first, last = (
             st.date_input(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,28 @@ def variant(build_db: Path, folder: Path, sql: str) -> Path:
     with duckdb.connect(str(other)) as con:
         con.execute(sql)
     return other
+
+
+def lengthen(market: Path, symbols: Sequence[str], *, days: int) -> None:
+    """Trade instruments of a build file on that many days more before their first bar, on one of them at a hundredfold.
+    The i-th day before has (50 + i % 97) as its close."""
+    names = ", ".join(f"'{symbol}'" for symbol in symbols)
+    with duckdb.connect(str(market)) as con:
+        con.execute(
+            f"""insert into fact_daily_price
+                select p.* replace (
+                    p.session_date - i::int as session_date,
+                    p.daily_price_key || i as daily_price_key,
+                    (50 + i % 97) * if(i = 12345, 100, 1) as close_usd,
+                    1.0 as split_factor, 1.0 as total_factor,
+                    if(i % 3 = 0, 0.2, 0.3) as volatility_252d_ratio
+                )
+                from (
+                    select * from fact_daily_price where symbol in ({names})
+                    qualify session_date = min(session_date) over (partition by symbol)
+                ) as p
+                cross join range(1, {days + 1}) as r (i)"""
+        )
 
 
 def show(page: str, **query: str | list[str]) -> AppTest:

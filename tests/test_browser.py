@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 import warehouse_fixture as fixture
+from dashboard_pages import lengthen
 from market_pipeline.warehouse import Warehouse
 
 pytestmark = pytest.mark.browser
@@ -232,6 +233,70 @@ def test_pages_are_reached_by_clicks_and_keep_the_symbol(address: str, browser: 
     tab.page.get_by_role("heading", name="KIWI moved at").wait_for()
     tab.page.get_by_text("3Y", exact=True).click()
     tab.page.wait_for_function("location.search.includes('range=3Y') && location.search.includes('symbol=KIWI')")
+    tab.settle()
+    tab.check(address)
+
+
+def test_a_card_is_reached_and_turned_by_keys(address: str, browser: Any) -> None:
+    """From the top of the page, by the Tab key alone."""
+    tab = Tab(browser, theme="light").open(f"{address}/?session=2026-11-20")
+    tab.page.get_by_role("heading", name="followed stocks rose").wait_for()
+    tab.settle()
+    stops: list[str] = []
+    for _ in range(40):
+        tab.page.keyboard.press("Tab")
+        text = "document.activeElement.innerText || document.activeElement.getAttribute('aria-label') || ''"
+        stops.append(tab.page.evaluate(text).split("\n")[-1].strip())
+        if stops[-1] == "Chart":
+            break
+    assert stops[-1] == "Chart", stops
+    for name in ("Prices", "Compare", "Trust", "Session", "Followed", "Split-adjusted"):
+        assert any(name in stop for stop in stops), (name, stops)
+    tab.page.keyboard.press("ArrowRight")
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_function("location.search.includes('indices-view=Table')")
+    tab.page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
+    tab.settle()
+    tab.check(address)
+
+
+def test_a_part_that_is_dragged_over_is_asked_for_again(address: str, browser: Any, home: Path, shots: Path) -> None:
+    """24,000 bars more than the fixture's, thinned to 20,000 points; the part in the middle has all of its bars."""
+    market = home / "market-long.duckdb"
+    shutil.copy(home / "market-7.duckdb", market)
+    lengthen(market, ("WREN",), days=24_000)
+    fixture.publish(home / "demo" / "warehouse", build_db=market)
+    tab = Tab(browser).open(f"{address}/compare?symbols=WREN&symbols=ORCA&range=All")
+    note = tab.page.locator("[class*=st-key-card-lines]").get_by_text("points are drawn, chosen to keep the shape")
+    note.wait_for()
+    tab.settle()
+    chart = tab.page.locator("[data-testid=stEChartsChart] canvas").first
+    chart.scroll_into_view_if_needed()
+    for _ in range(40):  # the tool is drawn with the chart, which 20,000 points keep busy
+        if is_drawn(tab.page):
+            break
+        tab.page.wait_for_timeout(250)
+    tab.page.wait_for_timeout(1500)
+    box = chart.bounding_box()
+    tab.page.mouse.move(box["x"] + 14, box["y"] + 14)
+    tab.page.wait_for_timeout(300)
+    tab.page.mouse.click(box["x"] + 14, box["y"] + 14)
+    tab.page.wait_for_timeout(500)
+    tab.page.mouse.move(box["x"] + 0.45 * box["width"], box["y"] + 150)
+    tab.page.mouse.down()
+    for step in range(1, 6):
+        tab.page.mouse.move(box["x"] + (0.45 + 0.02 * step) * box["width"], box["y"] + 150 + step)
+        tab.page.wait_for_timeout(150)
+    tab.page.mouse.up()
+    tab.page.wait_for_function("location.search.includes('from=') && location.search.includes('to=')")
+    note.wait_for(state="detached")
+    tab.settle()
+    assert is_drawn(tab.page)
+    tab.keep(shots / "compare-zoomed.png")
+    tab.page.get_by_test_id("stPopover").filter(has_text=" to ").get_by_role("button").click()
+    tab.page.get_by_role("button", name="Whole range").click()
+    note.wait_for()
+    assert "from=" not in tab.page.evaluate("location.search")
     tab.settle()
     tab.check(address)
 

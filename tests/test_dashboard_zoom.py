@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 import warehouse_fixture as fixture
-from dashboard_pages import drawn, show, table, texts, variant
+from dashboard_pages import drawn, lengthen, show, table, texts, variant
 from market_pipeline.warehouse import Warehouse
 
 pytest_plugins = ("dashboard_fixtures",)
@@ -23,25 +23,10 @@ HOW = "Drag over a part with the tool on the left of the chart, or set dates und
 
 @pytest.fixture(scope="module")
 def long_db(build_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A market in which ORCA and WREN were traded on each of 24,000 days more, on one of them at a hundredfold."""
-    return variant(
-        build_db,
-        tmp_path_factory.mktemp("long") / "demo",
-        f"""create temp table older as
-            select p.* replace (
-                p.session_date - i::int as session_date,
-                p.daily_price_key || i as daily_price_key,
-                (50 + i % 97) * if(i = 12345, 100, 1) as close_usd,
-                1.0 as split_factor, 1.0 as total_factor,
-                if(i % 3 = 0, 0.2, 0.3) as volatility_252d_ratio
-            )
-            from (
-                select * from fact_daily_price where symbol in ('ORCA', 'WREN')
-                qualify session_date = min(session_date) over (partition by symbol)
-            ) as p
-            cross join range(1, {LONG + 1}) as r (i);
-            insert into fact_daily_price select * from older""",
-    )
+    """A market in which ORCA and WREN were traded on each of 24,000 days more."""
+    market = variant(build_db, tmp_path_factory.mktemp("long") / "demo", "select 1")
+    lengthen(market, ("ORCA", "WREN"), days=LONG)
+    return market
 
 
 @pytest.fixture
@@ -79,6 +64,10 @@ def test_lines_that_are_compared_share_the_points(long_market: Warehouse) -> Non
     assert f"20,000 of {total:,} {NOTE} {HOW}" in texts(test)
     sent = drawn(test, "lines-chart")
     assert sum(sent.num_rows - sent[name].null_count for name in ("ORCA", "WREN")) == 20_000
+    with_a_short_one = show("compare", symbols=["WREN", "KIWI"], prices="Raw", range="All")
+    short = drawn(with_a_short_one, "lines-chart")
+    assert 400 < short.num_rows - short["KIWI"].null_count < fixture.DAILY_WEEKS * 5, "its part, not the half"
+    assert 19_990 <= sum(short.num_rows - short[name].null_count for name in ("WREN", "KIWI")) <= 20_000
     whole = show("compare", **asked, range="All", lines_view="Table")
     assert len(table(whole, "base_date")) == total, "the table and the downloads hold all"
     part = show("compare", **asked, range="All", **{"from": "1990-01-01", "to": "1991-12-31"})

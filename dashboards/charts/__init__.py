@@ -7,7 +7,7 @@ Charts get ratios as percent, because axis labels can't multiply.
 from charts.bars import counts, lines, signed_bars
 from charts.compare import correlations, earned, indexed, spread
 from charts.frames import MAX_POINTS, brushable, share, thin
-from charts.palette import DARK, LIGHT, Palette, contrast
+from charts.palette import DARK, LIGHT, Palette, contrast, ink_on
 from charts.prices import Measures, candles, split_text
 from charts.sectors import distribution, sector_map, shares
 from charts.trust import coverage, model_diagram, scores
@@ -31,6 +31,7 @@ __all__ = [
     "distribution",
     "earned",
     "indexed",
+    "ink_on",
     "lines",
     "model_diagram",
     "ranking",

@@ -111,7 +111,7 @@ def lines(
         "animation": False,
         "aria": {"enabled": True},
         "dataset": {"source": data},
-        "legend": {"top": 0, "left": 40, "itemWidth": 22, "itemHeight": 9},
+        "legend": {"top": 0, "left": 48, "itemWidth": 22, "itemHeight": 9},
         "tooltip": {"trigger": "axis", "valueFormatter": "%.1f %%", "confine": True},
         "grid": {"left": 8, "right": 16, "top": 34, "bottom": 34, "containLabel": True},
         "xAxis": {"type": "category", "boundaryGap": False},

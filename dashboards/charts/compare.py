@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 import words
-from charts.frames import MAX_POINTS, share, thin
+from charts.frames import MAX_POINTS, thin
 from charts.palette import Palette, Spec, hatch, ink_on, mix
 
 DASHES = ("solid", "dashed", "dotted")
@@ -22,9 +22,11 @@ def spread(table: pa.Table, *, name: str, day: str, measure: str) -> tuple[pa.Ta
     column = table[name].to_numpy(zero_copy_only=False)
     total, drawn = table.num_rows, 0
     found: dict[str, dict[dt.date, float]] = {}
-    limit = MAX_POINTS if total <= MAX_POINTS else share(len(names))
     for one in names:
-        kept, _ = thin(table.filter(pa.array(column == one)), measure, limit=limit)
+        rows = table.filter(pa.array(column == one))
+        # Each gets its part of the points, so that a short one keeps its own beside a long one.
+        limit = rows.num_rows if total <= MAX_POINTS else max(MAX_POINTS * rows.num_rows // total, 4)
+        kept, _ = thin(rows, measure, limit=limit)
         found[one] = dict(zip(kept[day].to_pylist(), kept[measure].to_pylist(), strict=True))
         drawn += kept.num_rows
     days = sorted({when for values in found.values() for when in values})

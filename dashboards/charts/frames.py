@@ -49,16 +49,25 @@ def when(mask: Any, values: Any) -> Any:
 
 def brushable(spec: Mapping[str, Any], *, axes: int = 1) -> dict[str, Any]:
     """The chart with a tool that marks a part of its time axis, in any of its panels."""
-    titles = {"lineX": "Drag over a part to load all of it", "clear": "Clear"}
     return {
         **spec,
         "toolbox": {
             "left": 4,
-            "top": 2,
-            "itemSize": 16,
-            "feature": {"brush": {"type": ["lineX", "clear"], "title": titles}},
+            "top": 4,
+            "padding": 0,
+            "itemSize": 20,
+            "feature": {"brush": {"type": ["lineX"], "title": {"lineX": "Drag over a part to load all of it"}}},
         },
-        "brush": {"xAxisIndex": list(range(axes)), "brushType": "lineX", "brushMode": "single", "transformable": False},
+        # Of no series: at each move of the pointer all of their points would be looked through.
+        "brush": {
+            "xAxisIndex": list(range(axes)),
+            "seriesIndex": [],
+            "brushType": "lineX",
+            "brushMode": "single",
+            "transformable": False,
+            "throttleType": "debounce",
+            "throttleDelay": 200,
+        },
     }
 
 

@@ -1,0 +1,160 @@
+"""The pages over a published snapshot: each query's time, and the first canvas in a browser.
+
+Every repetition asks for another session or symbol, so that no answer is in a cache; the server is warm after the first
+page. Needs a Chromium and playwright. A year of the whole market is made by `benchmarks/market_year.py --keep FOLDER`.
+
+    .venv/bin/python benchmarks/first_canvas.py FOLDER [--profile demo] [--repeat 7]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = ("today", "prices", "compare", "sectors", "volatility", "explorer", "trust")
+CANVAS = """() => [...document.querySelectorAll('[data-testid=stEChartsChart] canvas, [data-testid=stDataFrame] canvas'
+  )].some(one => {
+        if (one.width === 0 || one.height === 0) return false;
+        const pixels = one.getContext('2d').getImageData(0, 0, one.width, one.height).data;
+        const seen = new Set();
+        for (let i = 0; i < pixels.length; i += 404) seen.add(pixels.slice(i, i + 4).join());
+        return seen.size > 3;
+    })"""
+
+
+def main() -> None:
+    """Measure and print, one line per figure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--profile", default="demo")
+    parser.add_argument("--repeat", type=int, default=7)
+    given = parser.parse_args()
+    os.environ |= {"MARKET_PIPELINE_HOME": str(given.home), "MARKET_PIPELINE_PROFILE": given.profile}
+    sessions, symbols = _queries(given.repeat)
+    with _served() as address:
+        _canvases(address, given.repeat, sessions, symbols)
+
+
+def _asked(page: str, number: int, sessions: list[str], symbols: list[str]) -> dict[str, Any]:
+    """What the n-th visit of a page asks for."""
+    count = len(symbols)
+    queries: dict[str, dict[str, Any]] = {
+        "today": {"session": sessions[number], "scope": "Whole market" if number % 2 else "Followed"},
+        "compare": {"symbols": [symbols[(number + step * 3) % count] for step in range(5)]},
+        "sectors": {"range": ("1Y", "6M", "3M", "3Y", "5Y", "All")[number % 6]},
+        "explorer": {"sql": f"from dim_date limit {100 + number}"},
+        "trust": {},
+    }
+    return queries.get(page, {"symbol": symbols[number % count]})
+
+
+def _queries(repeat: int) -> tuple[list[str], list[str]]:
+    """Time each query of each page without a cache; the sessions and symbols that there are."""
+    import streamlit as st
+    from streamlit.testing.v1 import AppTest
+
+    from market_pipeline.settings import load_settings
+    from market_pipeline.warehouse import Warehouse
+
+    door = Warehouse(load_settings().warehouse)
+    days, _ = door.query("select distinct session_date as day from fact_daily_price order by day desc limit 60")
+    offered, _ = door.query("select symbol from dim_instrument where is_followed and is_current and not is_delisted")
+    sessions = [day.isoformat() for day in days["day"].to_pylist()]
+    symbols = sorted(offered["symbol"].to_pylist())
+    taken: dict[str, list[float]] = {}
+    ask = Warehouse.query
+
+    def timed(self: Warehouse, sql: str, *positional: Any, **named: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return ask(self, sql, *positional, **named)
+        finally:
+            taken.setdefault(f"{page:<11}{sql.splitlines()[0][:88]}", []).append(time.perf_counter() - started)
+
+    def show(page: str, **query: Any) -> AppTest:
+        test = AppTest.from_file(str(REPOSITORY / "dashboards" / "app.py"), default_timeout=120)
+        for name, value in query.items():
+            test.query_params[name] = value
+        return test.switch_page(f"app_pages/{page}.py").run()
+
+    for page in PAGES:
+        show(page)  # imports
+        Warehouse.query = timed  # type: ignore[method-assign]
+        for number in range(repeat):
+            st.cache_data.clear()
+            test = show(page, **_asked(page, number, sessions, symbols))
+            assert not test.exception, test.exception
+            assert not test.error or page == "trust", test.error
+        Warehouse.query = ask  # type: ignore[method-assign]
+    for name, seconds in sorted(taken.items(), key=lambda item: -statistics.median(item[1])):
+        print(f"{_figures(seconds)}  {len(seconds):3} x {name}")
+    return sessions, symbols
+
+
+def _figures(seconds: list[float]) -> str:
+    ordered = sorted(seconds)
+    high = ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))]
+    return f"p50 {statistics.median(ordered) * 1000:6.0f} ms  p95 {high * 1000:6.0f} ms"
+
+
+@contextmanager
+def _served() -> Iterator[str]:
+    """The dashboard on a free port of this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "dashboards/app.py", "--server.port", str(port)]
+    server = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(240):
+            with suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1).close()
+                break
+            time.sleep(0.25)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _canvases(address: str, repeat: int, sessions: list[str], symbols: list[str]) -> None:
+    """From the address to the first canvas that shows something, in a fresh browser context each time."""
+    from urllib.parse import urlencode
+
+    from playwright.sync_api import sync_playwright
+
+    chromium = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+    if chromium is None:
+        sys.exit("No Chromium on this machine")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        for page in PAGES:
+            seconds: list[float] = []
+            for number in range(repeat + 1):
+                context = browser.new_context(viewport={"width": 1440, "height": 1000})
+                tab = context.new_page()
+                # Other sessions and symbols than the queries had. The first visit warms the code of browser and server.
+                asked = _asked(page, number + repeat, sessions, symbols)
+                started = time.perf_counter()
+                tab.goto(f"{address}/{'' if page == 'today' else page}?{urlencode(asked, doseq=True)}")
+                tab.wait_for_function(CANVAS, timeout=60_000, polling=20)
+                seconds.append(time.perf_counter() - started)
+                context.close()
+            print(f"{_figures(seconds[1:])}  first canvas of {page}; the very first visit {seconds[0] * 1000:.0f} ms")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
