@@ -63,7 +63,7 @@ def run(scratch: Path, *, is_quick: bool = False) -> list[Figure]:
     project = lake.project()
     nothing = Start(scratch / "nothing")
     nothing.folder.mkdir()
-    seeding.begin(nothing.folder)
+    seeding.begin(nothing.folder, lake.store)
     lake.refer(on=lake.sessions[last - 1])
     if is_quick:
         return [_sound_check(nothing, scratch)]
@@ -75,7 +75,7 @@ def run(scratch: Path, *, is_quick: bool = False) -> list[Figure]:
     lake.refer(on=lake.sessions[last])
     continued = Start(scratch / "continued")
     continued.folder.mkdir()
-    seeding.seed(continued.folder, warehouse.folder / before.file, before.incremental)
+    seeding.seed(continued.folder, lake.store, warehouse.folder / before.file, before.incremental)
     return figures + _contest("a session more", project, continued, scratch, rounds=rounds)
 
 
