@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -184,6 +185,41 @@ def test_refusals_are_told_at_once_and_without_the_secret(place: S3) -> None:
     assert time.monotonic() - started < 30
 
 
+def test_ctrl_c_does_not_wait_for_a_silent_store() -> None:
+    code = (
+        "import sys; from market_pipeline.s3 import S3Store; from market_pipeline.settings import S3\n"
+        "store = S3Store(S3('http://127.0.0.1:9', 'us-east-1', 'key', 'secret', 'a-bronze', 'a-lake'))\n"
+        "print('asking', flush=True); store.digests([f'silver/{n}' for n in range(40)])\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=40)
+    assert process.returncode != 0
+
+
+def test_a_run_waits_once_for_a_silent_store() -> None:
+    store = S3Store(S3("http://127.0.0.1:9", "us-east-1", "key", "secret", "a-bronze", "a-lake"), patience_s=12)
+    waited = []
+    for _ in range(2):
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            store.get(KEY)
+        waited.append(time.monotonic() - started)
+    assert waited[0] >= 12 > waited[1]
+
+
+@pytest.mark.parametrize("name", ["AWS_SESSION_TOKEN", "AWS_CONDITIONAL_PUT", "AWS_SKIP_SIGNATURE", "AWS_S3_EXPRESS"])
+def test_variables_of_aws_change_nothing(place: S3, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, {"AWS_CONDITIONAL_PUT": "disabled", "AWS_SESSION_TOKEN": "abc"}.get(name, "true"))
+    store = S3Store(place, patience_s=10)
+    assert store.create(KEY, b"one")
+    with pytest.raises(CreateConflict):
+        store.create(KEY, b"two")
+
+
 def test_duckdb_reads_the_lake_by_the_extension_of_the_wheel(place: S3, tmp_path: Path) -> None:
     store, urls = S3Store(place), []
     for number in range(3):
@@ -204,6 +240,15 @@ def test_duckdb_reads_the_lake_by_the_extension_of_the_wheel(place: S3, tmp_path
     [
         ({"MARKET_PIPELINE_S3_SECRET_KEY": ""}, "MARKET_PIPELINE_S3_SECRET_KEY is not set"),
         ({"MARKET_PIPELINE_S3_ENDPOINT": "http://s3.example.com"}, "must be https"),
+        ({"MARKET_PIPELINE_S3_ENDPOINT": "HTTP://S3.example.com"}, "must be https"),
+        ({"MARKET_PIPELINE_S3_ENDPOINT": "http://[2001:db8::1]:9000"}, "must be https"),
+        ({"MARKET_PIPELINE_S3_ENDPOINT": "http://3232235777:9000"}, "must be https"),
+        ({"MARKET_PIPELINE_S3_ENDPOINT": "http://0x08080808"}, "must be https"),
+        ({"MARKET_PIPELINE_LAKE_URL": "s3://market-demo"}, "MARKET_PIPELINE_LAKE_URL"),
+        (
+            {"MARKET_PIPELINE_LAKE_URL": f"s3://{'m' * 31}", "MARKET_PIPELINE_PROFILE": "p" * 32},
+            "too long for a bucket",
+        ),
         ({"MARKET_PIPELINE_S3_ENDPOINT": "https://user@host"}, "no address of a server"),
         ({"MARKET_PIPELINE_S3_ENDPOINT": "https://host/path"}, "no address of a server"),
         ({"MARKET_PIPELINE_LAKE_URL": "file:///lake"}, "MARKET_PIPELINE_LAKE_URL"),
@@ -221,5 +266,6 @@ def test_profiles_never_share_a_bucket(server: S3Server) -> None:
     assert len(set(names)) == 6
     assert load_settings({}).s3 is None
     assert SECRET_KEY not in repr(places[0])
+    assert SECRET_KEY not in repr(load_settings(server.variables))
     assert places[0] is not None
     assert places[0].access_key == ACCESS_KEY

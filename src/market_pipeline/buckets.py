@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from urllib.parse import urlsplit
 
 import urllib3
@@ -13,6 +14,9 @@ from market_pipeline.errors import LakeError, StoreUnavailable
 from market_pipeline.settings import S3
 
 _ENABLED = "Enabled"
+_PASSING = ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout")
+_UNABLE = ("NotImplemented", "AccessDenied", "MethodNotAllowed")
+_log = logging.getLogger(__name__)
 
 
 def make_buckets(place: S3) -> tuple[str, ...]:
@@ -35,11 +39,14 @@ def make_buckets(place: S3) -> tuple[str, ...]:
     try:
         for name in (place.bronze_bucket, place.lake_bucket):
             if not client.bucket_exists(bucket_name=name):
-                client.make_bucket(bucket_name=name, location=place.region)
+                _make(client, name, place.region)
                 made.append(name)
-            if client.get_bucket_versioning(bucket_name=name).status != _ENABLED:
-                client.set_bucket_versioning(bucket_name=name, config=VersioningConfig(_ENABLED))
+            _keep_versions(client, name)
     except S3Error as error:
+        if error.code in _PASSING:
+            raise StoreUnavailable(
+                f"The S3 store at {place.endpoint} is too busy ({error.code}); run again later"
+            ) from None
         raise LakeError(
             f"The S3 store at {place.endpoint} refuses to make its buckets ({error.code}); check "
             "MARKET_PIPELINE_S3_ACCESS_KEY and MARKET_PIPELINE_S3_SECRET_KEY, or make them yourself: "
@@ -50,3 +57,24 @@ def make_buckets(place: S3) -> tuple[str, ...]:
             f"The S3 store at {place.endpoint} does not answer ({type(error).__name__}); start it and run again"
         ) from None
     return tuple(made)
+
+
+def _make(client: Minio, name: str, region: str) -> None:
+    try:
+        client.make_bucket(bucket_name=name, location=region)
+    except S3Error as error:
+        if error.code != "BucketAlreadyOwnedByYou":  # another process was faster
+            raise
+
+
+def _keep_versions(client: Minio, name: str) -> None:
+    """A store without versions, or a key that may not ask for them, is told of and used all the same."""
+    try:
+        if client.get_bucket_versioning(bucket_name=name).status != _ENABLED:
+            client.set_bucket_versioning(bucket_name=name, config=VersioningConfig(_ENABLED))
+    except S3Error as error:
+        if error.code not in _UNABLE:
+            raise
+        _log.warning(
+            "Bucket %s: versioning can't be switched on (%s); what is replaced there is gone", name, error.code
+        )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
 import orjson
@@ -19,7 +18,8 @@ from market_pipeline.errors import HashMismatch, LakeError, ObjectMissing, Store
 from market_pipeline.seal import SEAL, sealed, unsealed
 from market_pipeline.store import Store
 
-_AT_ONCE = 8
+# How often files that are not what their commit says are looked at again.
+_LOOKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +95,28 @@ def write(
     if known == commit and there == files:
         return False
     is_sound = there == Files(None, None) if known is None else known.admits(there)
-    store.replace(name.commit_key, _body(replace(commit, before=there if is_sound else None)))
+    store.replace(name.commit_key, _body(name, replace(commit, before=there if is_sound else None)))
     if quarantine is not None:
         store.replace(name.quarantine_key, quarantine)
     elif there.quarantine is not None:
         store.delete(name.quarantine_key)
     store.replace(name.silver_key, silver)
-    store.replace(name.commit_key, _body(commit))
+    store.replace(name.commit_key, _body(name, commit))
     return True
+
+
+def withdraw(store: Store, name: Name, empty: bytes) -> bool:
+    """Leave a slice without rows, under its commit; what is in quarantine stays. False when it had none already."""
+    there = _there(store, name)
+    quarantine = None if there.quarantine is None else store.get(name.quarantine_key, sha256=there.quarantine)
+    count = read(store, name).rows_quarantined
+    return write(store, name, empty, quarantine, rows=0, rows_quarantined=count, newest_date=None)
+
+
+def is_complete(store: Store, name: Name) -> bool:
+    """Whether a slice is there and no writer was killed while it was replaced."""
+    commit = _read_if_whole(store, name)
+    return commit is not None and commit.before is None and store.exists(name.silver_key)
 
 
 def read(store: Store, name: Name) -> Commit:
@@ -110,14 +124,21 @@ def read(store: Store, name: Name) -> Commit:
     try:
         item = orjson.loads(unsealed(store.get(name.commit_key)))
         del item[SEAL]
+        if item.pop("slice") != name.silver_key:
+            raise ValueError("it is the commit of another slice")
         before = item.pop("before")
         files = Files(**item.pop("files"))
         return Commit(**item, files=files, before=None if before is None else Files(**before))
-    except (ObjectMissing, ValueError, KeyError, TypeError) as error:
-        raise LakeError(f"{name.commit_key} is missing or damaged; make the slice anew: {name.remedy}") from error
+    except ObjectMissing as error:
+        raise LakeError(
+            f"{name.commit_key} is missing, as in a lake from before slices had commits; run once: "
+            "market-pipeline replay all"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise LakeError(f"{name.commit_key} is damaged; make the slice anew: {name.remedy}") from error
 
 
-def read_many(store: Store, slices: Sequence[Name]) -> Iterator[Commit | LakeError]:
+def read_many(store: Store, slices: Sequence[Name]) -> Sequence[Commit | LakeError]:
     """The commit of each slice, or why it can't be read: a thousand of them, each a request to an S3 store."""
 
     def attempt(name: Name) -> Commit | LakeError:
@@ -126,8 +147,7 @@ def read_many(store: Store, slices: Sequence[Name]) -> Iterator[Commit | LakeErr
         except LakeError as error:
             return error
 
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        yield from threads.map(attempt, slices)
+    return store.each(attempt, slices)
 
 
 def names(store: Store, contract: str, provider: str, dataset: str) -> Iterator[Name]:
@@ -146,6 +166,10 @@ def verified(store: Store, slices: Sequence[Name]) -> tuple[tuple[Name, Commit, 
         if isinstance(commit, LakeError):
             raise commit
         there = Files(digests.get(name.silver_key), digests.get(name.quarantine_key))
+        for _ in range(_LOOKS):  # a writer may have replaced the slice between the two answers
+            if commit.admits(there):
+                break
+            commit, there = read(store, name), _there(store, name)  # noqa: PLW2901 - the same slice's, looked at again
         if not commit.admits(there):
             is_silver = commit.admits(replace(there, silver=commit.files.silver))
             key = name.silver_key if is_silver else name.quarantine_key
@@ -169,8 +193,9 @@ def _there(store: Store, name: Name) -> Files:
     return Files(digests.get(name.silver_key), digests.get(name.quarantine_key))
 
 
-def _body(commit: Commit) -> bytes:
-    return sealed(orjson.dumps(asdict(commit), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+def _body(name: Name, commit: Commit) -> bytes:
+    item = asdict(commit) | {"slice": name.silver_key}
+    return sealed(orjson.dumps(item, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
 
 
 def _sha256(data: bytes) -> str:

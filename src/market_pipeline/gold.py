@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ class DbtProject:
     folder: Path
     target: Path
     lake: str
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
 
     def run(self, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
         """Run dbt in a child that dies with us; its output is captured. It works in `folder`, where the profile's
@@ -193,6 +193,8 @@ def build(
                 seconds=_since(started),
                 continued=continued,
             )
+            if any(result.status in ("error", "runtime error") for result in failed):
+                store.exists(layout.reference("build"))  # a lake that does not answer is no failed check
             if failed:
                 names = tuple(result.name for result in failed)
                 raise CheckFailed(

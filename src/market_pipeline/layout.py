@@ -25,7 +25,10 @@ _MANIFEST = re.compile(r"manifest-(\d{6})\.json\Z")
 _COMMIT = "commit.json"
 # Where the files are that gold reads.
 TABLES = ("silver/", "quarantine/", "reference/")
-_SILVER_TABLE = re.compile(r"silver/[^/]+/provider=([^/]+)/dataset=([^/]+)/")
+_SILVER_TABLE = re.compile(
+    r"silver/[^/]+/provider=([^/]+)/dataset=([^/]+)/(?:slice=\d{4}-\d{2}-\d{2}/part|empty)\.parquet\Z"
+)
+_QUARANTINE_TABLE = re.compile(r"quarantine/(?:.+/slice=\d{4}-\d{2}-\d{2}/part|empty)\.parquet\Z")
 _REFERENCE_TABLE = re.compile(r"reference/([^/]+)\.parquet\Z")
 
 
@@ -116,13 +119,11 @@ def is_silver_commit(key: str) -> bool:
 def table_of(key: str) -> tuple[str, str] | None:
     """Schema and name under which gold reads the file of a key; None for a file that is no table's. Files of one name
     are one table."""
-    if not key.endswith(".parquet"):
-        return None
     if match := _SILVER_TABLE.match(key):
         return "silver", f"{match[1]}__{match[2]}"
     if match := _REFERENCE_TABLE.match(key):
         return "reference", match[1]
-    return ("quarantine", "rejected") if key.startswith("quarantine/") else None
+    return ("quarantine", "rejected") if _QUARANTINE_TABLE.match(key) else None
 
 
 def silver_empty(contract: str, provider: str, dataset: str) -> str:

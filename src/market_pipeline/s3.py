@@ -14,8 +14,9 @@ import hashlib
 import logging
 import re
 import secrets
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,6 +33,7 @@ from market_pipeline.settings import S3
 
 if TYPE_CHECKING:
     import duckdb
+    from obstore.store import S3Credential
 
 # The variable in which a build tells its child process where the lake is, as JSON of `settings.S3`.
 ACCESS = "MARKET_PIPELINE_LAKE_ACCESS"
@@ -40,11 +42,14 @@ PATIENCE_S = 180.0
 # Above this an object goes up in pieces: a single PUT holds it in memory nearly twice.
 LARGE = 16 * 1024 * 1024
 _AT_ONCE = 16
-# So long a call keeps Ctrl-C waiting while the store is silent.
+# So long a call keeps trying, and Ctrl-C waiting, where no connection comes about; a store that takes one and says
+# nothing takes 15 s a try.
 _CALL_S = 5.0
 _STATUS = re.compile(r"status code: (\d{3})")
-# Statuses of a request that may succeed when it is sent again.
-_PASSING = frozenset({404, 408, 409, 412, 425, 429})
+_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+# Statuses that waiting does not mend: another region, a request that is none, a store that is full or can't do it.
+_FINAL = frozenset({301, 307, 308, 400, 405, 410, 411, 413, 414, 416, 501, 505, 507})
+_Item = TypeVar("_Item")
 _Found = TypeVar("_Found")
 _log = logging.getLogger(__name__)
 
@@ -64,6 +69,8 @@ class S3Store:
     def __init__(self, place: S3, *, patience_s: float = PATIENCE_S) -> None:
         self.place = place
         self._patience_s = patience_s
+        self._is_over = threading.Event()
+        self._is_silent = False
         self._buckets: dict[str, Bucket] = {}
 
     @property
@@ -91,8 +98,18 @@ class S3Store:
             return found.sha256 or hashlib.sha256(self.get(key)).hexdigest()
 
         wanted = list(keys)
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            return {key: found for key, found in zip(wanted, threads.map(digest, wanted), strict=True) if found}
+        return {key: found for key, found in zip(wanted, self.each(digest, wanted), strict=True) if found}
+
+    def each(self, act: Callable[[_Item], _Found], items: Sequence[_Item]) -> Sequence[_Found]:
+        threads = ThreadPoolExecutor(_AT_ONCE)
+        try:
+            return list(threads.map(act, items))
+        except BaseException:  # Ctrl-C: nobody waits for a silent store any longer
+            self._is_over.set()
+            raise
+        finally:
+            threads.shutdown(cancel_futures=True)
+            self._is_over.clear()
 
     def create(self, key: str, data: bytes) -> bool:
         sha256 = hashlib.sha256(data).hexdigest()
@@ -137,7 +154,7 @@ class S3Store:
         admit(connection, self.place)
 
     def _create(self, key: str, data: bytes, sha256: str) -> bool:
-        writer, deadline = secrets.token_hex(8), time.monotonic() + self._patience_s
+        writer, deadline = secrets.token_hex(8), self._deadline()
         while True:
             cause: Exception | None = None
             try:
@@ -148,6 +165,7 @@ class S3Store:
                 self._tell_of_refusal(error)
                 cause = error
             else:
+                self._is_silent = False
                 return True
             found = self._stored(key)
             if found is not None:
@@ -160,7 +178,7 @@ class S3Store:
         """True when the object is of our call, False when the same bytes were there."""
         if (found.sha256 or hashlib.sha256(self.get(key)).hexdigest()) != sha256:
             raise CreateConflict(f"{key} exists with other bytes; nothing was overwritten")
-        return found.writer == writer
+        return bool(writer) and found.writer == writer
 
     def _create_large(self, key: str, data: bytes | IO[bytes], sha256: str) -> bool:
         """In pieces, which no store creates on condition: the name holds the hash, so whoever wins writes the same."""
@@ -173,7 +191,11 @@ class S3Store:
         def send() -> None:
             if not isinstance(data, bytes):
                 data.seek(0)
-            self._send(key, data, sha256, writer=secrets.token_hex(8))
+            try:
+                self._send(key, data, sha256, writer=secrets.token_hex(8))
+            except FileNotFoundError as error:  # of a PUT: a bucket that is not there, or a gateway's word
+                self._tell_of_refusal(error)
+                raise exceptions.GenericError(str(error)) from None
 
         self._patiently(send)
 
@@ -208,14 +230,16 @@ class S3Store:
                     "endpoint": self.place.endpoint,
                     "aws_endpoint_url_s3": self.place.endpoint,  # a variable of this name would win over ours
                     "region": self.place.region,
-                    "access_key_id": self.place.access_key,
-                    "secret_access_key": self.place.secret_key,
                     "virtual_hosted_style_request": False,
+                    "conditional_put": "etag",
+                    "skip_signature": False,
+                    "s3_express": False,
                 },
+                credential_provider=self._credentials,  # without it AWS_SESSION_TOKEN and the like would count
                 client_options={
                     "allow_http": self.place.endpoint.startswith("http:"),
                     "connect_timeout": timedelta(seconds=5),
-                    "read_timeout": timedelta(seconds=30),
+                    "read_timeout": timedelta(seconds=15),
                     "timeout": timedelta(seconds=300),
                 },
                 retry_config={
@@ -226,23 +250,33 @@ class S3Store:
             )
         return self._buckets[name]
 
+    def _credentials(self) -> S3Credential:
+        return {
+            "access_key_id": self.place.access_key,
+            "secret_access_key": self.place.secret_key,
+            "token": None,
+            "expires_at": None,
+        }
+
     def _patiently(self, act: Callable[[], _Found]) -> _Found:
         """What `act` gives; it may be done more than once. FileNotFoundError passes, but for that of a bucket."""
-        deadline, is_told = time.monotonic() + self._patience_s, False
+        deadline, is_told = self._deadline(), False
         while True:
             try:
-                return act()
+                found = act()
+                self._is_silent = False
+                return found
             except FileNotFoundError as error:
                 self._tell_of_refusal(error)
                 raise
             except exceptions.BaseError as error:
                 self._tell_of_refusal(error)
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline or self._is_over.is_set():
                     raise self._unavailable(error) from None
                 if not is_told:
                     _log.warning("The S3 store at %s does not answer; waiting for it", self.place.endpoint)
                 is_told = True
-                time.sleep(0.5)
+                self._is_over.wait(0.5)
 
     def _tell_of_refusal(self, error: Exception) -> None:
         """Raise what waiting does not mend: no such bucket, a key or an act that is refused, a request that is none."""
@@ -255,16 +289,21 @@ class S3Store:
             ) from None
         if is_refused or (status is not None and int(status[1]) in (401, 403)):
             raise LakeError(
-                f"The S3 store at {self.place.endpoint} refuses this key or this act; check "
-                "MARKET_PIPELINE_S3_ACCESS_KEY, MARKET_PIPELINE_S3_SECRET_KEY and its rights"
+                f"The S3 store at {self.place.endpoint} refuses this key or this act{_code(error)}; check "
+                "MARKET_PIPELINE_S3_ACCESS_KEY, MARKET_PIPELINE_S3_SECRET_KEY, its rights and this machine's clock"
             ) from None
-        if status is not None and 400 <= int(status[1]) < 500 and int(status[1]) not in _PASSING:
+        if status is not None and int(status[1]) in _FINAL:
             raise LakeError(
-                f"The S3 store at {self.place.endpoint} answers {status[1]}; check MARKET_PIPELINE_S3_ENDPOINT and "
-                "MARKET_PIPELINE_S3_REGION"
+                f"The S3 store at {self.place.endpoint} answers {status[1]}{_code(error)}; check "
+                "MARKET_PIPELINE_S3_ENDPOINT, MARKET_PIPELINE_S3_REGION, and the store's room and abilities"
             ) from None
 
+    def _deadline(self) -> float:
+        """How long a call waits. Once the patience is spent, the next calls try once: a run has many of them."""
+        return time.monotonic() + (0.0 if self._is_silent else self._patience_s)
+
     def _unavailable(self, cause: Exception | None) -> StoreUnavailable:
+        self._is_silent = True
         reason = str(cause or "no answer").splitlines()[0][:300]
         return StoreUnavailable(
             f"The S3 store at {self.place.endpoint} does not answer ({reason}); start it and run again, "
@@ -286,10 +325,17 @@ def admit(connection: duckdb.DuckDBPyConnection, place: S3) -> None:
             "endpoint": place.endpoint.partition("://")[2],
             "scope": f"s3://{bucket}/",
             "url_style": "path",
+            "session_token": "",  # else that of AWS_SESSION_TOKEN
         }
         texts = ", ".join(f"{name} '{value.replace(chr(39), chr(39) * 2)}'" for name, value in options.items())
         uses_tls = str(place.endpoint.startswith("https:")).lower()
         connection.execute(f'create or replace temporary secret "{bucket}" (type s3, {texts}, use_ssl {uses_tls})')
+
+
+def _code(error: Exception) -> str:
+    """The store's own word for what is wrong, in brackets."""
+    found = _CODE.search(str(error))
+    return f" ({found[1]})" if found else ""
 
 
 def _extension() -> Path:

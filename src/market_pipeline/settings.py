@@ -40,7 +40,7 @@ class _Fields(BaseModel):
     clock: dt.datetime | None = None
     universe: str = ""
     alert_url: SecretStr | None = None
-    lake_url: str = Field(default="", pattern=r"^(s3://[a-z0-9][a-z0-9-]{1,30}/?|)$")
+    lake_url: str = Field(default="", pattern=r"^(s3://[a-z0-9]{2,31}/?|)$")
     s3_endpoint: str = ""
     s3_region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{2,32}$")
     s3_access_key: SecretStr | None = None
@@ -85,7 +85,7 @@ class Settings:
     """One profile's settings. Folders are absolute; ports are on the loopback interface."""
 
     fields: _Fields
-    variables: Mapping[str, str]
+    variables: Mapping[str, str] = field(repr=False)
 
     @property
     def profile(self) -> str:
@@ -139,12 +139,16 @@ class Settings:
         host = _host(endpoint)
         if host is None or urlsplit(endpoint).path:
             raise ConfigurationError(f"{PREFIX}S3_ENDPOINT is no address of a server; write https://host[:port]")
-        if endpoint.lower().startswith("http:") and "." in host and not _is_this_machine(host):
+        scheme, _, rest = endpoint.partition("://")
+        endpoint = f"{scheme.lower()}://{rest}"
+        if endpoint.startswith("http:") and not (_is_this_machine(host) or _is_neighbour(host)):
             raise ConfigurationError(
                 f"{PREFIX}S3_ENDPOINT must be https: only this machine and the containers beside it may be asked in "
                 "the clear"
             )
-        buckets = (f"{name}-{self.profile}-{layer}" for layer in ("bronze", "lake"))
+        buckets = [f"{name}-{self.profile}-{layer}" for layer in ("bronze", "lake")]
+        if max(map(len, buckets)) > 63:
+            raise ConfigurationError(f"{buckets[0]} is too long for a bucket's name; shorten {PREFIX}LAKE_URL")
         return S3(endpoint, self.fields.s3_region, access_key, secret_key, *buckets)
 
     @property
@@ -320,7 +324,7 @@ class Settings:
         ]
         s3_secret = self.fields.s3_secret_key
         stored = None if s3_secret is None else s3_secret.get_secret_value()
-        return tuple(value for value in (*keys.values(), *parts, self.alert_url, stored) if value)
+        return tuple(value for value in (*keys.values(), *parts, self.alert_url, stored and stored.strip()) if value)
 
 
 def passwords(url: str) -> tuple[str, ...]:
@@ -349,6 +353,11 @@ def _is_same_site(host: str, real: str | None) -> bool:
     """True for the provider's own host under any of its names: with and without www, and hosts below it."""
     site = (real or "").removeprefix("www.")
     return host == site or host.endswith(f".{site}")
+
+
+def _is_neighbour(host: str) -> bool:
+    """True for a plain name, such as a container's beside this one; numbers without dots are addresses too."""
+    return re.fullmatch(r"[a-z_][a-z0-9_-]*", host) is not None and not host.startswith("0x")
 
 
 def _is_this_machine(host: str) -> bool:

@@ -15,9 +15,9 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol, TypeVar
 
 from market_pipeline import layout
 from market_pipeline.errors import Busy, CreateConflict, HashMismatch, LakeError, ObjectMissing
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import duckdb
 
 _TEMPORARY = ".tmp-"
+_Item = TypeVar("_Item")
+_Found = TypeVar("_Found")
 
 
 class Store(Protocol):
@@ -44,6 +46,9 @@ class Store(Protocol):
     def digests(self, keys: Iterable[str]) -> Mapping[str, str]:
         """SHA-256 of each object that is there, by key: of its bytes as they are in a folder, as they were when they
         were put in an S3 store, which checks its own."""
+
+    def each(self, act: Callable[[_Item], _Found], items: Sequence[_Item]) -> Sequence[_Found]:
+        """What `act` gives for each item, in their order; where a request takes long, several at once."""
 
     def create(self, key: str, data: bytes) -> bool:
         """Put if absent. True when written, False when the same bytes were there; other bytes are a CreateConflict."""
@@ -118,6 +123,9 @@ class FolderStore:
             with contextlib.suppress(FileNotFoundError), self._path(key).open("rb") as file:
                 found[key] = hashlib.file_digest(file, "sha256").hexdigest()
         return found
+
+    def each(self, act: Callable[[_Item], _Found], items: Sequence[_Item]) -> Sequence[_Found]:
+        return [act(item) for item in items]
 
     def create_file(self, key: str, file: Path) -> bool:
         with file.open("rb") as opened:

@@ -9,7 +9,7 @@ import datetime as dt
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from market_pipeline import layout, manifest
+from market_pipeline import commit, manifest
 from market_pipeline.cli.output import out, say
 from market_pipeline.feed import Feed, Instrument, Provider, Request
 from market_pipeline.ingest import ranges
@@ -101,8 +101,8 @@ def _item(
             (stored if part.key in present else lost).append(part.key)
             continue
         requests = _unsettled(pipeline, provider, feed, part, members, is_again=is_again, again=again, now=now)
-        silver = layout.silver_part(feed.contract, provider.name, feed.dataset, part.key)
-        is_there = not requests and pipeline.store.exists(silver)
+        name = commit.Name(feed.contract, provider.name, feed.dataset, part.key)
+        is_there = not requests and commit.is_complete(pipeline.store, name)
         (stored if is_there else lacking).append(part.key)
         if requests:
             asked[part] = requests

@@ -10,7 +10,6 @@ import datetime as dt
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
-from market_pipeline.buckets import make_buckets
 from market_pipeline.partition import Grain
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import Settings
@@ -23,6 +22,8 @@ DEMO_WEEKS = 3
 def prepare(settings: Settings) -> None:
     """Folders or buckets, empty files, Dagster's instance, and dbt's manifest when the project has changed since."""
     if settings.s3 is not None:
+        from market_pipeline.buckets import make_buckets  # noqa: PLC0415 - minio, which a folder does not need
+
         make_buckets(settings.s3)
     pipeline = Pipeline(settings)
     pipeline.initialize()

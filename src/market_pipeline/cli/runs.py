@@ -11,14 +11,14 @@ import datetime as dt
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from market_pipeline.cli.output import data, err, problem, say
-from market_pipeline.errors import ConfigurationError
+from market_pipeline.errors import ConfigurationError, StoreUnavailable
 from market_pipeline.settings import PREFIX, load_settings
 
 if TYPE_CHECKING:
@@ -209,7 +209,8 @@ def execute(pipeline: Pipeline, target: str, plan: Sequence[Leg], *, asked: Aske
     code, text = told.verdict(pipeline, whole)
     text = None if text is None else redact(text, pipeline)
     status = "success" if code == 0 else "refused" if code in (CHECK, QUOTA) else "failed"
-    pipeline.record_run(target=target, started_at=started_at, status=status, exit_code=code, error=text)
+    with suppress(StoreUnavailable):  # then the verdict says so, and there is nothing to count
+        pipeline.record_run(target=target, started_at=started_at, status=status, exit_code=code, error=text)
     if as_json:
         run_ids = [outcome.run_id for outcome in outcomes]
         data({"run_ids": run_ids, "exit_code": code, "reports": [asdict(report) for report in whole.reports]})

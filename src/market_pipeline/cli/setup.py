@@ -126,6 +126,14 @@ def config_show(*, json: bool = False) -> None:
         table(("setting", "value"), found.items())
 
 
+def _place(settings: Settings) -> str:
+    """Address of the S3 store; one that is refused may hold a password and is not shown."""
+    try:
+        return settings.s3.endpoint if settings.s3 else "not used"
+    except ConfigurationError as error:
+        return f"refused: {error}"
+
+
 def _described(settings: Settings) -> dict[str, object]:
     from market_pipeline import providers  # noqa: PLC0415
 
@@ -134,7 +142,7 @@ def _described(settings: Settings) -> dict[str, object]:
         f"{PREFIX}HOME": _short(settings.home),
         f"{PREFIX}CLOCK": settings.clock or "the machine's",
         f"{PREFIX}LAKE_URL": settings.fields.lake_url or "the profile's folder",
-        f"{PREFIX}S3_ENDPOINT": settings.fields.s3_endpoint or "the provider's own",
+        f"{PREFIX}S3_ENDPOINT": _place(settings),
         f"{PREFIX}S3_REGION": settings.fields.s3_region,
         f"{PREFIX}S3_ACCESS_KEY": "set" if settings.fields.s3_access_key else "not set",
         f"{PREFIX}S3_SECRET_KEY": "set" if settings.fields.s3_secret_key else "not set",

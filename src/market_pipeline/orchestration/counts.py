@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import polars as pl
 
-from market_pipeline import commit, manifest
+from market_pipeline import commit, layout, manifest
 from market_pipeline.feed import Feed, Provider
 from market_pipeline.normalize import NormalizeReport
 from market_pipeline.orchestration.checks import SESSIONS_BEFORE, Covered
@@ -45,7 +45,9 @@ def symbols_by_session(
     inside = {report.slice_key: _symbols(store, report.silver_key) for report in reports}
     first = min(inside)
     names = commit.names(store, feed.contract, provider.name, feed.dataset)
-    before = [name.silver_key for name in names if name.slice_key < first][-SESSIONS_BEFORE:]
+    there = set(store.list(layout.silver_dataset(feed.contract, provider.name, feed.dataset)))
+    keys = (name.silver_key for name in names if name.slice_key < first)
+    before = [key for key in keys if key in there][-SESSIONS_BEFORE:]  # a killed writer leaves a commit alone
     return dict(sorted(inside.items())), tuple(_symbols(store, key) for key in before)
 
 

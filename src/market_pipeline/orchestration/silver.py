@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 
 from market_pipeline import contracts
+from market_pipeline.commit import Name, withdraw
 from market_pipeline.errors import MarketPipelineError
 from market_pipeline.feed import Feed, Provider
 from market_pipeline.normalize import NormalizeReport, empty_silver
@@ -134,8 +135,9 @@ def _judge(
         errors.append(checks.blocked_coverage(name, covered, limits))
         results.append(checks.coverage(covered, is_blocked=errors[-1] is not None))
     if not limits.allow_partial:
-        for key in {report.silver_key for report in reports if report.slice_key in {t.slice_key for t in thin}}:
-            pipeline.store.replace(key, empty_silver(feed.contract))
+        for slice_key in sorted({t.slice_key for t in thin} & {report.slice_key for report in reports}):
+            slice_ = Name(feed.contract, provider.name, feed.dataset, slice_key)
+            withdraw(pipeline.store, slice_, empty_silver(feed.contract))
     return results, next((error for error in errors if error is not None), None)
 
 
