@@ -143,7 +143,7 @@ def document(state: State, words: list[str]) -> str:
             f"{', '.join(record['commits'])}, {record['on']}",
         )
         rows.append(f"| {' | '.join(map(str, cells))} |")
-    kills = sum(state.found[p.name]["done"] for p in find() if p.unit == "kills" and p.name in state.found)
+    kills = sum(state.found[p.name]["done"] for p in find() if p.unit in ("kills", "points") and p.name in state.found)
     violations = [f"- `{name}`: {text}" for name, record in state.found.items() for text in record["violations"][:5]]
     return TEMPLATE.format(
         command=" ".join(["make chaos", *(['PROOFS="' + " ".join(words) + '"'] if words else [])]),

@@ -154,4 +154,4 @@ def _redirects(folder: Path, wrong: list[str]) -> int:
     return done
 
 
-PROOFS = (Proof(14, "addresses", "hostile next pages and redirects", "addresses", 60, 200, 200, run, is_finite=True),)
+PROOFS = (Proof(14, "addresses", "hostile next pages and redirects", "addresses", 60, 60, 60, run, is_finite=True),)

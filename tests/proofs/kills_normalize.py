@@ -56,4 +56,4 @@ def run(count: int, *, seed: int, folder: Path) -> Result:
     return Result(midway, tuple(wrong), {"kills": killed})
 
 
-PROOFS = (Proof(1, "normalize", "normalize killed in mid-work", "kills", 6, 200, 20, run),)
+PROOFS = (Proof(1, "normalize", "normalize killed in mid-work", "kills", 6, 500, 20, run),)
