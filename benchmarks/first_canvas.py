@@ -129,8 +129,27 @@ def _served() -> Iterator[str]:
         server.wait(20)
 
 
+def _spent() -> float:
+    """Seconds of processor time of this process's living descendants, server and browser: Linux only."""
+    parents: dict[int, list[int]] = {}
+    seconds: dict[int, float] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            pid = int(stat.parent.name)
+            parents.setdefault(int(fields[1]), []).append(pid)
+            seconds[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    found, left = 0.0, list(parents.get(os.getpid(), ()))
+    while left:
+        pid = left.pop()
+        found += seconds.get(pid, 0.0)
+        left += parents.get(pid, ())
+    return found
+
+
 def _canvases(address: str, repeat: int, sessions: list[str], symbols: list[str]) -> None:
-    """From the address to the first canvas that shows something, in a fresh browser context each time."""
+    """From the address to the first canvas that shows something, in a fresh browser context each time; beside it the
+    processor time of server and browser, which other work on the machine does not stretch."""
     from urllib.parse import urlencode
 
     from playwright.sync_api import sync_playwright
@@ -142,17 +161,19 @@ def _canvases(address: str, repeat: int, sessions: list[str], symbols: list[str]
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         for page in PAGES:
             seconds: list[float] = []
+            spent: list[float] = []
             for number in range(repeat + 1):
                 context = browser.new_context(viewport={"width": 1440, "height": 1000})
                 tab = context.new_page()
                 # Other sessions and symbols than the queries had. The first visit warms the code of browser and server.
                 asked = _asked(page, number + repeat, sessions, symbols)
-                started = time.perf_counter()
+                before, started = _spent(), time.perf_counter()
                 tab.goto(f"{address}/{'' if page == 'today' else page}?{urlencode(asked, doseq=True)}")
                 tab.wait_for_function(CANVAS, timeout=60_000, polling=20)
                 seconds.append(time.perf_counter() - started)
+                spent.append(_spent() - before)
                 context.close()
-            print(f"{_figures(seconds[1:])}  first canvas of {page}; the very first visit {seconds[0] * 1000:.0f} ms")
+            print(f"{_figures(seconds[1:])}  first canvas of {page}; processor time {_figures(spent[1:])}")
         browser.close()
 
 

@@ -212,17 +212,17 @@ def interval() -> str:
     return INTERVALS[name or "Daily"]
 
 
-def adjustment(*, default: str = "Split-adjusted") -> str:
+def adjustment(*, default: str = "Split-adjusted", has_raw: bool = True) -> str:
     """What is taken out of the history: split, total or raw."""
     name = st.segmented_control(
         "Prices",
-        list(ADJUSTMENTS),
+        [name for name in ADJUSTMENTS if has_raw or name != "Raw"],
         default=default,
         required=True,
         key="prices",
         bind="query-params",
         help="Split-adjusted: in today's shares. Total return: dividends are reinvested too, so that a dividend is no "
-        "fall. Raw: as traded on the day. Open, high, low and close are scaled alike.",
+        "fall." + (" Raw: as traded on the day. Open, high, low and close are scaled alike." if has_raw else ""),
     )
     return ADJUSTMENTS[name or default]
 

@@ -104,6 +104,13 @@ def test_a_dividend_is_a_fall_only_without_it(market: Warehouse) -> None:
     assert (event["what"], event["cash_amount"], event["event_date"]) == ("dividend", paid["paid"], paid["day"])
 
 
+def test_a_split_is_never_a_move(market: Warehouse) -> None:
+    test = show("today", prices="Raw")
+    assert not test.exception
+    assert test.button_group(key="prices").value == "Split-adjusted"
+    assert "Raw" not in test.button_group(key="prices").options
+
+
 def test_scores_and_their_count_are_those_of_the_raw_series(market: Warehouse) -> None:
     newest = bars(market).filter((pl.col("day") == NEWEST) & pl.col("return_z").is_not_null())
     reach = newest.select(pl.max_horizontal(pl.col("return_z", "volume_z", "price_z").abs())).to_series()

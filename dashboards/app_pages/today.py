@@ -101,14 +101,13 @@ def picked() -> Asked | None:
                 bind="query-params",
                 help="Raw close times shares traded. Thin stocks move far on a few trades.",
             )
-        adjustment = controls.adjustment() if cadence == "day" else "total"
+        adjustment = controls.adjustment(has_raw=False) if cadence == "day" else "total"
     row = by_name[name or dates[0]["bar_date"].isoformat()]
     return Asked(
         cadence,
         row["bar_date"],
         row["session_date"],
-        # A raw return would show a split as a crash: what is raw here are the closes.
-        "total" if adjustment == "total" else "split",
+        adjustment,  # never raw: such a return would show a split as a crash
         scope != "Whole market",
         LEAST_TRADED[least or "Any"],
     )
