@@ -86,7 +86,7 @@ def run(count: int, *, seed: int, folder: Path) -> Result:
                     break
                 name = list(WORKS)[number % len(WORKS)]
                 kind = rng.choice([*ERRORS, "limit", "read-only"])
-                came, faults = _fail(forks, root / f"{number}", name, kind, arguments=arguments[name], rng=rng)
+                came, faults = _fail(root / f"{number}", name, kind, arguments=arguments[name], rng=rng)
                 wrong += faults
                 done += came
                 kinds[kind] = kinds.get(kind, 0) + came
@@ -109,12 +109,12 @@ def _fail(
     work.prepare(home)
     before, served = oracle.files(home), _served(home)
     if kind in ERRORS:
-        code = forks.run("fail_at", home, rng.randint(1, 60), ERRORS[kind], work.worker, *arguments, seconds=60)
+        code = forks.run("fail_at", home, rng.randint(1, 60), ERRORS[kind], work.worker, *arguments, seconds=240)
     elif kind == "limit":
-        code = forks.run("limited", home, rng.randrange(work.bytes), work.worker, *arguments, seconds=60)
+        code = forks.run("limited", home, rng.randrange(work.bytes), work.worker, *arguments, seconds=240)
     else:
         _allow_writing(home, is_allowed=False)
-        code = forks.run("read_only", home, work.worker, *arguments, seconds=60)
+        code = forks.run("read_only", home, work.worker, *arguments, seconds=240)
         _allow_writing(home, is_allowed=True)
     wrong = []
     if code not in (0, 7, SAID, REACHED_NO_FAULT):
@@ -130,7 +130,7 @@ def _fail(
     except oracle.Lost as error:
         wrong.append(f"{about}: {error}")
     if code == SAID:
-        again = forks.run(work.worker, home, *arguments, seconds=60)
+        again = forks.run(work.worker, home, *arguments, seconds=240)
         if again != 0:
             wrong.append(f"{about}: on a sound disk it ended with {again}")
         elif not _is_done(home, name):

@@ -43,7 +43,7 @@ class _Publisher:
         self._rng = random.Random(f"publish {seed}")
         publish_pair(Warehouse(folder / "warehouse"), folder / "build.duckdb", rows=ROWS)
         started = time.monotonic()
-        assert forks.run("publish_once", folder, 0, seconds=60) == 0
+        assert forks.run("publish_once", folder, 0, seconds=240) == 0
         self._length = time.monotonic() - started
 
     def kill_once(self) -> None:

@@ -105,7 +105,7 @@ def _random_kills(name: str) -> Callable[..., Result]:
                 known: dict[tuple[str, str, str], str] = {}
                 while code != 0 and not wrong:
                     is_enough = midway >= count or killed >= 6 * count + 20
-                    seconds = 60.0 if is_enough else longest * rng.uniform(0.05, 0.5)
+                    seconds = 240.0 if is_enough else longest * rng.uniform(0.05, 0.5)
                     code = forks.run(way.worker, home, wire.url, *way.arguments, seconds=seconds)
                     try:
                         found = oracle.committed(oracle.files(home / "lake"))
@@ -131,7 +131,7 @@ def _length(way: Way, url: str, home: Path) -> float:
     """Seconds that a worker takes which nobody kills, the second time: the first one warms things up."""
     for number in (1, 2):
         started = time.monotonic()
-        assert forks.run(way.worker, home / f"{number}", url, *way.arguments, seconds=60) == 0
+        assert forks.run(way.worker, home / f"{number}", url, *way.arguments, seconds=240) == 0
     return time.monotonic() - started
 
 
@@ -151,7 +151,7 @@ def _after(url: str, way: Way, home: Path, server: _Server, *, asked: int, kills
         if server.asked - asked > most:
             wrong.append(f"{server.asked - asked} calls, at most {most:.0f} were needed")
     before, calls = oracle.hashes(home / "lake"), server.asked
-    if forks.run(way.worker, home, url, *way.arguments, seconds=60) != 0:
+    if forks.run(way.worker, home, url, *way.arguments, seconds=240) != 0:
         wrong.append("the rerun of a complete lake failed")
     if server.asked != calls or oracle.hashes(home / "lake") != before:
         wrong.append("the rerun of a complete lake asked or wrote something")
@@ -169,7 +169,7 @@ def every_point(count: int, *, seed: int, folder: Path) -> Result:
     with Wire(lambda received, _number: response(_weekly(received))) as wire:
 
         def take(home: Path, point: int) -> int:
-            return forks.run("die_at", home, point, "fetch", wire.url, symbols, 0.0, seconds=60)
+            return forks.run("die_at", home, point, "fetch", wire.url, symbols, 0.0, seconds=240)
 
         assert take(folder / "whole", 0) == 0
         whole = oracle.committed(oracle.files(folder / "whole" / "lake"))

@@ -32,9 +32,9 @@ def run(count: int, *, seed: int, folder: Path) -> Result:
     assert {report.silver_key, quarantine} <= whole.keys()
     killed = midway = 0
     wrong: list[str] = []
-    assert forks.run("once", folder, seconds=60) == 0
+    assert forks.run("once", folder, seconds=240) == 0
     started = time.monotonic()
-    assert forks.run("once", folder, seconds=60) == 0
+    assert forks.run("once", folder, seconds=240) == 0
     length = time.monotonic() - started
     while midway < count and killed < 6 * count + 20 and not wrong:
         (folder / "passes").unlink(missing_ok=True)

@@ -41,7 +41,7 @@ def run(count: int, *, seed: int, folder: Path) -> Result:
                 break
             if len(server.requests) == cap and not spent_after:
                 spent_after = start + 1
-        forks.run("fetch", folder, server.url, ",".join(answers), 0.02, cap, seconds=60)
+        forks.run("fetch", folder, server.url, ",".join(answers), 0.02, cap, seconds=240)
         sent = len(server.requests)
     booked = Ledger(folder / "quota.sqlite").budget(PROVIDER.name, key_id(KEY), FAST, now=NOW).used
     if not sent <= booked <= cap or sent < cap - killed:
