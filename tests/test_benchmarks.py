@@ -78,6 +78,14 @@ def test_every_section_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert bound.arguments["since"] == DAY
 
 
+def test_the_page_is_of_the_figures() -> None:
+    listed = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
+    entry = _entry()
+    assert (FOLDER / "results.md").read_text(encoding="utf-8") == entry.rendered(listed), "make bench writes both"
+    assert all(set(item) == {"name", "value", "unit", "how", "commit"} for item in listed)
+    assert {entry.section_of(item) for item in listed} <= set(entry.TITLES)
+
+
 def _entry() -> ModuleType:
     """`benchmarks/__main__.py` under a name of its own."""
     spec = importlib.util.spec_from_file_location("benchmarks_main", FOLDER / "__main__.py")
