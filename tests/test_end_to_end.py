@@ -478,7 +478,8 @@ def test_the_prices_page_shows_recorded_ibm(recorded: dict[str, str], monkeypatc
 
     for name, value in recorded.items():
         monkeypatch.setenv(name, value)
-    page = AppTest.from_file(str(REPOSITORY / "dashboards" / "app.py"), default_timeout=60).run()
+    app = AppTest.from_file(str(REPOSITORY / "dashboards" / "app.py"), default_timeout=60)
+    page = app.switch_page("app_pages/prices.py").run()
     assert not page.exception
     shown = " ".join(str(element.value) for element in [*page.markdown, *page.metric, *page.subheader, *page.title])
     assert "IBM closed at 219.30 on 15 May 2026" in shown
