@@ -2,7 +2,7 @@
 
 The failure is said in a sentence, what was acknowledged is still there, readers open the last good generation, and the
 same work on a sound disk ends as if nothing had been. Full and broken disks are errors of the system that begin at the
-n-th operation and stay, and a real limit on the size of files; read-only is another user without the right to write.
+n-th operation and stay, and a real limit on the size of files; read-only is a folder without the right to write.
 """
 
 from __future__ import annotations

@@ -316,6 +316,6 @@ def run_captured(count: int, *, seed: int, folder: Path) -> Result:
 
 
 PROOFS = (
-    Proof(10, "errors", "error bodies and drifted shapes of every feed", "bodies", 100, 300, 300, run, is_finite=True),
+    Proof(10, "errors", "error bodies and drifted shapes of every feed", "bodies", 100, 1000, 150, run),
     Proof(10, "errors-captured", "errors that real providers sent", "bodies", 1, 1, 1, run_captured, is_finite=True),
 )

@@ -5,10 +5,12 @@ Nothing here may run Polars when it is imported: its threads do not survive a fo
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import resource
 import signal
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -140,11 +142,10 @@ def limited(folder: Path, size: str, name: str, *rest: str) -> int:
 
 
 def read_only(folder: Path, name: str, *rest: str) -> int:
-    """Another worker, as a user who may read the folder and write nothing in it."""
-    if os.getuid() == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
+    """Another worker, which may read the folder and write nothing in it: root without the right to override that."""
+    header, nothing = struct.pack("II", 0x20080522, 0), bytes(24)
+    if ctypes.CDLL(None, use_errno=True).capset(header, nothing) != 0:
+        return 9
     return _told(folder, name, *rest, at_end=lambda: None)
 
 
