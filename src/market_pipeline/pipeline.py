@@ -21,6 +21,7 @@ from market_pipeline.ingest import Brake, IngestReport, ingest, ingest_span
 from market_pipeline.normalize import NormalizeReport, empty_quarantine, empty_silver, normalize_slices
 from market_pipeline.partition import Grain, Slice, slices
 from market_pipeline.quota import Budget, Ledger, key_id
+from market_pipeline.records import make_folder
 from market_pipeline.s3 import ACCESS, S3Store
 from market_pipeline.settings import Settings
 from market_pipeline.store import FolderStore, Store, exclusive, honours_create_only
@@ -143,7 +144,7 @@ class Pipeline:
     def initialize(self) -> None:
         """Folders, and a file without rows for every dataset, so that gold can be built from an empty lake."""
         for folder in (self.settings.warehouse, self.settings.state, self.settings.dagster_home):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         self.store.sweep(older_than_s=3600.0)
         for provider, feed in self.feeds():
             key = layout.silver_empty(feed.contract, provider.name, feed.dataset)
