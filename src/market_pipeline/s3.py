@@ -28,8 +28,9 @@ import obstore
 from obstore import exceptions
 from obstore.store import S3Store as Bucket
 
-from market_pipeline.errors import CreateConflict, HashMismatch, LakeError, ObjectMissing, StoreUnavailable
+from market_pipeline.errors import CreateConflict, LakeError, ObjectMissing, StoreUnavailable
 from market_pipeline.settings import S3
+from market_pipeline.store import named_sha256, verified
 
 if TYPE_CHECKING:
     import duckdb
@@ -83,9 +84,7 @@ class S3Store:
             data = self._patiently(lambda: bytes(obstore.get(self._bucket(key), key).bytes()))
         except FileNotFoundError:
             raise ObjectMissing(f"{key} is not in the lake; restore it from a backup, or fetch it again") from None
-        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-            raise HashMismatch(f"{key} does not hash to what its manifest says; restore it from a backup")
-        return data
+        return verified(key, data, sha256)
 
     def exists(self, key: str) -> bool:
         return self._stored(key) is not None
@@ -119,11 +118,7 @@ class S3Store:
 
     def create_file(self, key: str, file: Path) -> bool:
         with file.open("rb") as opened:
-            sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-            if sha256 not in key:
-                raise LakeError(f"{key} does not hold the hash of the file that it shall name")
-            opened.seek(0)
-            return self._create_large(key, opened, sha256)
+            return self._create_large(key, opened, named_sha256(key, opened))
 
     def replace(self, key: str, data: bytes) -> bool:
         sha256 = hashlib.sha256(data).hexdigest()

@@ -89,6 +89,22 @@ def honours_create_only(store: Store) -> bool:
         store.delete(key)
 
 
+def verified(key: str, data: bytes, sha256: str | None) -> bytes:
+    """The bytes of an object, which must hash to `sha256` where one is known."""
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise HashMismatch(f"{key} does not hash to what its manifest says; restore it from a backup")
+    return data
+
+
+def named_sha256(key: str, file: IO[bytes]) -> str:
+    """The SHA-256 of a file, which the key of the object must hold; the file is at its beginning afterwards."""
+    sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    if sha256 not in key:
+        raise LakeError(f"{key} does not hold the hash of the file that it shall name")
+    file.seek(0)
+    return sha256
+
+
 class FolderStore:
     """A lake in a local folder."""
 
@@ -110,9 +126,7 @@ class FolderStore:
             data = self._path(key).read_bytes()
         except FileNotFoundError:
             raise ObjectMissing(f"{key} is not in the lake; restore it from a backup, or fetch it again") from None
-        if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-            raise HashMismatch(f"{key} does not hash to what its manifest says; restore it from a backup")
-        return data
+        return verified(key, data, sha256)
 
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()
@@ -129,11 +143,7 @@ class FolderStore:
 
     def create_file(self, key: str, file: Path) -> bool:
         with file.open("rb") as opened:
-            sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-            if sha256 not in key:
-                raise LakeError(f"{key} does not hold the hash of the file that it shall name")
-            opened.seek(0)
-            return self._create(key, opened, sha256)
+            return self._create(key, opened, named_sha256(key, opened))
 
     def create(self, key: str, data: bytes) -> bool:
         return self._create(key, io.BytesIO(data), hashlib.sha256(data).hexdigest())

@@ -240,11 +240,15 @@ attributes as (
         members.instrument_id,
         carried_words.known_date,
         coalesce(members.universe_asset_class, carried_words.asset_class, members.asset_class) as asset_class,
+        coalesce(members.universe_asset_class, carried_words.asset_class, members.asset_class) in (
+            'etf', 'fund', 'index'
+        ) as is_collective,
         coalesce(carried_words.name, members.name) as name,
         coalesce(carried_words.exchange, members.exchange) as exchange,
         coalesce(carried_words.currency, members.currency) as currency,
-        coalesce(carried_words.sector, members.sector) as sector,
-        coalesce(carried_words.industry, members.industry) as industry,
+        -- A vendor's profile of a fund names its manager's sector.
+        case when not is_collective then coalesce(carried_words.sector, members.sector) end as sector,
+        case when not is_collective then coalesce(carried_words.industry, members.industry) end as industry,
         coalesce(carried_words.provider, members.identity_source) as attribute_source
     from members
     left join carried_words
