@@ -30,6 +30,7 @@ import orjson
 import polars as pl
 
 from market_pipeline import calendar, commit, contracts, gold, layout, providers, reference, universe
+from market_pipeline.dbt_project import DbtProject
 from market_pipeline.feed import Instrument
 from market_pipeline.normalize import empty_quarantine, empty_silver
 from market_pipeline.settings import REPOSITORY
@@ -157,9 +158,9 @@ class Lake:
             "primary_exchange": ["XNAS"] * count, "ticker_type": ["CS"] * count, "currency": ["USD"] * count,
         })  # fmt: skip
 
-    def project(self, **more: str) -> gold.DbtProject:
+    def project(self, **more: str) -> DbtProject:
         """The repository's dbt project on this lake; `more` is added to its environment."""
-        return gold.DbtProject(REPOSITORY / "dbt", self.root / "dbt", str(self.root / "lake"), {**os.environ, **more})
+        return DbtProject(REPOSITORY / "dbt", self.root / "dbt", str(self.root / "lake"), {**os.environ, **more})
 
     def refer(self, *, on: dt.date) -> pl.DataFrame:
         """Write the reference tables as of a day; what became of each request."""

@@ -22,7 +22,8 @@ import duckdb
 import orjson
 
 from gold_incremental import UNTIL, Lake, same_prices
-from market_pipeline import calendar, gold, seeding, universe
+from market_pipeline import calendar, seeding, universe
+from market_pipeline.dbt_project import DbtProject
 from market_pipeline.settings import REPOSITORY
 from market_pipeline.warehouse import Warehouse
 from measure import Cost, Figure, child, in_turns, mib, middle, ratio, resident_bytes, timed, watched_memory
@@ -100,7 +101,7 @@ def _sound_check(start: Start, scratch: Path) -> Figure:
 def _contest(lake: Lake, start: Start, folder: Path) -> list[Figure]:
     rounds, project = 3, lake.project()
     statements = folder / "statements.json"
-    told = gold.DbtProject(
+    told = DbtProject(
         project.folder,
         project.target,
         project.lake,
@@ -143,7 +144,7 @@ def _contest(lake: Lake, start: Start, folder: Path) -> list[Figure]:
     return figures
 
 
-def _dbt(project: gold.DbtProject, work: Path) -> None:
+def _dbt(project: DbtProject, work: Path) -> None:
     done = project.run(*BUILD, folder=work)
     if done.returncode != 0:
         sys.exit(done.stdout)

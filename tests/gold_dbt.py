@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from market_pipeline import gold, seeding
+from market_pipeline import seeding
+from market_pipeline.dbt_project import DbtProject
 from market_pipeline.store import FolderStore
 
 
@@ -19,7 +20,7 @@ def run_dbt(project: Path, folder: Path, *arguments: str, work: str = "build") -
         seeding.begin(folder / work, FolderStore(folder / "lake"))
     results = folder / "target" / "run_results.json"
     results.unlink(missing_ok=True)
-    dbt = gold.DbtProject(project, folder / "target", str(folder / "lake"), os.environ)
+    dbt = DbtProject(project, folder / "target", str(folder / "lake"), os.environ)
     done = dbt.run(*arguments, folder=folder / work)
     assert results.is_file(), done.stdout[-4000:]
     assert "eprecat" not in done.stdout, done.stdout[-4000:]

@@ -22,6 +22,7 @@ import pytest
 
 from market_pipeline import calendar, contracts, gold, layout, providers, reference
 from market_pipeline.commit import Name
+from market_pipeline.dbt_project import DbtProject
 from market_pipeline.feed import Instrument
 from market_pipeline.normalize import QUARANTINE
 from market_pipeline.settings import REPOSITORY
@@ -176,9 +177,7 @@ class Gold:
     def __init__(self, lake: Lake, folder: Path) -> None:
         self.lake = lake
         self.warehouse = Warehouse(folder / "warehouse")
-        self.project = gold.DbtProject(
-            REPOSITORY / "dbt", folder / "target", str(lake.folder), {**os.environ, "TZ": "UTC"}
-        )
+        self.project = DbtProject(REPOSITORY / "dbt", folder / "target", str(lake.folder), {**os.environ, "TZ": "UTC"})
 
     def build(self, *, anew: bool = False) -> gold.GoldReport:
         """The next generation."""

@@ -1,9 +1,9 @@
 """Silver -> gold: dbt builds and tests in a private file, and only an audited build is published.
 
-The private file and dbt's process belong to one build. dbt runs as a child that ends when this process does, however
-it ends, so a killed build leaves a file that nobody reads and the next build removes. What does not belong here: what
-a build continues from (`seeding`), what a published generation is (`warehouse`), the models (`dbt/`). Over 300 lines
-because build, audit and publication are one protocol whose order is the point.
+The private file belongs to one build, so a killed one leaves a file that nobody reads and the next build removes. What
+does not belong here: how dbt runs (`dbt_project`), what a build continues from (`seeding`), what a published generation
+is (`warehouse`), the models (`dbt/`). Over 300 lines because build, audit and publication are one protocol whose order
+is the point.
 """
 
 from __future__ import annotations
@@ -12,12 +12,9 @@ import datetime as dt
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,8 @@ import orjson
 import polars as pl
 
 from market_pipeline import layout, seeding
-from market_pipeline.errors import CheckFailed, ConfigurationError, IncompleteSlice, LakeError
+from market_pipeline.dbt_project import DbtProject, project_files, tail
+from market_pipeline.errors import CheckFailed, IncompleteSlice, LakeError
 from market_pipeline.store import Store
 from market_pipeline.warehouse import Generation, Warehouse
 
@@ -69,51 +67,6 @@ class GoldReport:
     results: tuple[NodeResult, ...]
     seconds: float
     continued: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DbtProject:
-    """Where dbt finds its project and puts its artefacts; `environment` is what the child process sees."""
-
-    folder: Path
-    target: Path
-    lake: str
-    environment: Mapping[str, str] = field(repr=False)
-
-    def run(self, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-        """Run dbt in a child that dies with us; its output is captured. It works in `folder`, where the profile's
-        databases are: named by paths that differ between builds they would make dbt read the whole project anew."""
-        environment = {
-            "DBT_LOG_LEVEL_FILE": "info",  # its debug log has 150 lines for each node, a tenth of a build's time
-            **self.environment,
-            "MARKET_PIPELINE_LAKE": self.lake,
-            "DBT_PROJECT_DIR": str(self.folder),
-            "DBT_PROFILES_DIR": str(self.folder),
-            "DBT_TARGET_PATH": str(self.target),
-            "DBT_LOG_PATH": str(self.target),
-            "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
-            "DBT_USE_COLORS": "false",
-        }
-        command = [sys.executable, "-m", "market_pipeline.gold", *arguments]
-        with subprocess.Popen(
-            command,
-            env=environment,
-            cwd=folder,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        ) as child:
-            output = child.stdout.read() if child.stdout else ""
-            return subprocess.CompletedProcess(command, child.wait(), stdout=output)
-
-    def parse(self) -> Path:
-        """Write the manifest that Dagster's definitions read, and return its path."""
-        self.target.mkdir(parents=True, exist_ok=True)
-        done = self.run("parse", folder=self.target)
-        if done.returncode != 0:
-            raise ConfigurationError(f"dbt can't parse {self.folder.name}/: {_tail(done.stdout)}")
-        return self.target / "manifest.json"
 
 
 def partial_members(outcomes: pl.DataFrame) -> tuple[tuple[dict[str, str], ...], tuple[dict[str, str], ...]]:
@@ -258,7 +211,7 @@ def _dbt_build(project: DbtProject, folder: Path, *, with_unit_tests: bool = Fal
     arguments = ("build",) if with_unit_tests else ("build", "--exclude-resource-type", "unit_test")
     done = project.run(*arguments, folder=folder)
     if not results_file.is_file():
-        raise LakeError(f"dbt ended with code {done.returncode} and no results: {_tail(done.stdout)}")
+        raise LakeError(f"dbt ended with code {done.returncode} and no results: {tail(done.stdout)}")
     return tuple(
         NodeResult(
             unique_id=item["unique_id"],
@@ -358,7 +311,7 @@ def _inputs_sha256(
         keys = [key for key in store.list(prefix) if key != layout.reference("build")]  # it holds the build's minute
         for key, sha256 in sorted(store.digests(keys).items()):
             digest.update(f"{key}\0{sha256}".encode())
-    for file in seeding.project_files(project):
+    for file in project_files(project):
         digest.update(file.relative_to(project).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
@@ -387,25 +340,3 @@ def _node_name(unique_id: str) -> str:
 
 def _since(started: float) -> float:
     return round(time.monotonic() - started, 3)
-
-
-def _tail(output: str, lines: int = 8) -> str:
-    return " | ".join(line.strip() for line in output.splitlines()[-lines:] if line.strip())
-
-
-def _child(arguments: list[str]) -> int:
-    """Body of the child process: dbt, and a thread that ends it when our end of its standard input closes."""
-
-    def end_with_parent() -> None:
-        while os.read(0, 1):  # unbuffered: a buffered read would hold a lock that the interpreter wants at its end
-            pass
-        os._exit(137)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    from dbt.cli.main import dbtRunner  # noqa: PLC0415 - dbt costs two seconds, and only the child needs it
-
-    return 0 if dbtRunner().invoke(arguments).success else 1
-
-
-if __name__ == "__main__":
-    sys.exit(_child(sys.argv[1:]))

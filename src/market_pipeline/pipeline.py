@@ -14,6 +14,7 @@ from functools import cached_property
 
 from market_pipeline import calendar, contracts, gold, health, layout, manifest, providers, reference, universe
 from market_pipeline.databases import Transport, asking
+from market_pipeline.dbt_project import DbtProject
 from market_pipeline.errors import CheckFailed, ConfigurationError, IncompleteSlice, KeyMissing, LakeError
 from market_pipeline.feed import Feed, Instrument, Provider
 from market_pipeline.fetch import Client
@@ -358,11 +359,11 @@ class Pipeline:
         )
 
     @property
-    def dbt(self) -> gold.DbtProject:
+    def dbt(self) -> DbtProject:
         """The dbt project as this profile runs it."""
         place = self.settings.s3
         access = {} if place is None else {ACCESS: json.dumps(asdict(place))}
-        return gold.DbtProject(
+        return DbtProject(
             folder=self.settings.dbt_project,
             target=self.settings.dbt_target,
             lake=str(self.store.root),

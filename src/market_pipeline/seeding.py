@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 
 from market_pipeline import layout
+from market_pipeline.dbt_project import project_files
 from market_pipeline.errors import LakeError
 from market_pipeline.records import Generation, first_line
 from market_pipeline.snapshots import GUARD, quoted, text
@@ -36,11 +37,6 @@ def project_sha256(project: Path, store: Store) -> str:
     for name in _TABLES:
         digest.update(hashlib.sha256(store.get(layout.reference(name))).digest())
     return digest.hexdigest()
-
-
-def project_files(project: Path) -> list[Path]:
-    """The models, macros, tests and published views of a dbt project, sorted."""
-    return sorted(path for path in project.rglob("*") if path.suffix in (".sql", ".yml") and path.is_file())
 
 
 def fitting(current: Generation | None, project: str) -> Generation | None:

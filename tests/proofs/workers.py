@@ -22,6 +22,7 @@ import polars as pl
 import gold_lake
 import test_ingest_pages as pages
 from market_pipeline import gold, ingest, normalize
+from market_pipeline.dbt_project import DbtProject
 from market_pipeline.errors import MarketPipelineError
 from market_pipeline.feed import Pace
 from market_pipeline.partition import Grain, Slice
@@ -220,11 +221,11 @@ def publish_build(warehouse: Warehouse, build: Path) -> None:
 def build(folder: Path) -> int:
     """Build gold from the lake of `gold_lake` by dbt, audit it and publish it."""
     report = gold.build(
-        gold.DbtProject(folder / "dbt", folder / "target", str(folder / "lake"), os.environ),
+        DbtProject(folder / "dbt", folder / "target", str(folder / "lake"), os.environ),
         FolderStore(folder / "lake"),
         Warehouse(folder / "warehouse"),
         outcomes=pl.DataFrame(schema=OUTCOMES),
-        silver_prefixes=("silver/", "quarantine/", "reference/"),
+        prefixes=("quarantine/", "reference/"),
         profile="demo",
         now=gold_lake.AS_OF,
         keep=3,

@@ -1,20 +1,18 @@
 """What a profile needs before its first run: folders, empty files, Dagster's instance, dbt's manifest.
 
-dbt reads its project in a process of its own, for ten seconds. Meanwhile this one imports Dagster, which is why these
-imports stand in the functions.
+Where no profile has run yet, dbt reads its project in a process of its own, for ten seconds. Meanwhile this one imports
+Dagster, which is why these imports stand in the functions.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 from market_pipeline.partition import Grain
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import Settings
 
-_STAMP = "manifest.sha256"
 # How many past weeks the demo takes.
 DEMO_WEEKS = 3
 
@@ -28,23 +26,13 @@ def prepare(settings: Settings) -> None:
     pipeline = Pipeline(settings)
     pipeline.initialize()
     with ThreadPoolExecutor(1) as beside:
-        parsed = beside.submit(_parse, pipeline)
+        parsed = beside.submit(pipeline.dbt.parse)
         from market_pipeline.orchestration.partitions import note_first_day  # noqa: PLC0415
         from market_pipeline.orchestration.runs import create_instance  # noqa: PLC0415
 
         create_instance(settings)
         note_first_day(settings, _first_day(pipeline))
         parsed.result()
-
-
-def _parse(pipeline: Pipeline) -> None:
-    """Make dbt's manifest, unless the one that is there is of this project."""
-    settings = pipeline.settings
-    state = _project_sha256(settings)
-    stamp = settings.dbt_target / _STAMP
-    if not (stamp.is_file() and stamp.read_text() == state and (settings.dbt_target / "manifest.json").is_file()):
-        pipeline.dbt.parse()
-        stamp.write_text(state)
 
 
 def _first_day(pipeline: Pipeline) -> dt.date:
@@ -56,12 +44,3 @@ def _first_day(pipeline: Pipeline) -> dt.date:
     today = pipeline.now().date()
     days.append(Grain.WEEK.floor(today - dt.timedelta(weeks=DEMO_WEEKS if pipeline.settings.is_demo else 0)))
     return min(days)
-
-
-def _project_sha256(settings: Settings) -> str:
-    """Hash of the dbt project."""
-    digest = hashlib.sha256()
-    for file in sorted(settings.dbt_project.rglob("*")):
-        if file.suffix in (".sql", ".yml"):
-            digest.update(file.relative_to(settings.dbt_project).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
