@@ -23,7 +23,6 @@ from market_pipeline import layout, manifest, reference
 from market_pipeline.cli import bill
 from market_pipeline.errors import IncompleteSlice
 from market_pipeline.feed import Outcome
-from market_pipeline.ingest import IngestReport
 from market_pipeline.manifest import PAST_THE_END, Entry, Payload
 from market_pipeline.orchestration import legs, runs
 from market_pipeline.orchestration.definitions import build
@@ -36,6 +35,7 @@ from market_pipeline.sandbox.app import SandboxConfig, running
 from market_pipeline.sandbox.events import EventKind
 from market_pipeline.sandbox.market import Market
 from market_pipeline.settings import load_settings
+from market_pipeline.slice_run import IngestReport
 from sample_profile import CLOCK, SEEDS, SYMBOLS, Profile, make
 
 GROUPED = ("bronze/polygon/grouped_daily", "silver/polygon/grouped_daily")

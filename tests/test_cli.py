@@ -16,12 +16,12 @@ from market_pipeline.cli import outcome as told
 from market_pipeline.cli.output import Format
 from market_pipeline.errors import ConfigurationError, LakeError
 from market_pipeline.gold import GoldReport
-from market_pipeline.ingest import IngestReport, Problem
 from market_pipeline.normalize import NormalizeReport
 from market_pipeline.orchestration.partitions import first_day
 from market_pipeline.orchestration.runs import RunOutcome
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import load_settings
+from market_pipeline.slice_run import IngestReport, Problem
 
 
 @pytest.fixture

@@ -23,12 +23,12 @@ import pytest
 
 from market_pipeline.commit import Name
 from market_pipeline.errors import CheckFailed, IncompleteSlice
-from market_pipeline.ingest import IngestReport
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.sandbox.app import SandboxConfig, running
 from market_pipeline.sandbox.events import EventKind
 from market_pipeline.sandbox.market import Market
 from market_pipeline.settings import REPOSITORY, Settings, load_settings
+from market_pipeline.slice_run import IngestReport
 from market_pipeline.store import FolderStore
 from silver_files import put_slice
 

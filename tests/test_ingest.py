@@ -16,12 +16,14 @@ import pytest
 import stamina
 
 from market_pipeline import layout, manifest, reference
+from market_pipeline.brake import BREAKER
 from market_pipeline.errors import CreateConflict, IncompleteSlice
 from market_pipeline.feed import Feed, Instrument, Outcome, Pace
-from market_pipeline.ingest import BREAKER, IngestReport, ingest
+from market_pipeline.ingest import ingest
 from market_pipeline.manifest import Manifest
 from market_pipeline.partition import Grain, Slice
 from market_pipeline.providers.alpha_vantage import PROVIDER
+from market_pipeline.slice_run import IngestReport
 from market_pipeline.store import FolderStore
 from wire import FAST, KEY, NOW, Api, bar, client, csv, instrument, reply, tree, weeks
 

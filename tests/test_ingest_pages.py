@@ -14,13 +14,15 @@ import pytest
 import stamina
 
 from market_pipeline import layout, manifest
+from market_pipeline.brake import Brake
 from market_pipeline.errors import PayloadChanged
 from market_pipeline.feed import Auth, Feed, Outcome, Provider, Request, Verdict
 from market_pipeline.fetch import Client
-from market_pipeline.ingest import Brake, IngestReport, ingest
+from market_pipeline.ingest import ingest
 from market_pipeline.normalize import normalize
 from market_pipeline.partition import Grain, Slice
 from market_pipeline.quota import Ledger
+from market_pipeline.slice_run import IngestReport
 from market_pipeline.store import FolderStore
 from wire import FAST, KEY, NOW, reply, tree
 

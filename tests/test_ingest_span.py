@@ -16,10 +16,11 @@ import pytest
 from market_pipeline import calendar, ingest, layout, manifest
 from market_pipeline.feed import Auth, Feed, Instrument, Outcome, Pace, Provider, Request, Verdict
 from market_pipeline.fetch import Client
-from market_pipeline.ingest import IngestReport, ingest_span, ranges
+from market_pipeline.ingest import ingest_span, ranges
 from market_pipeline.normalize import OUTSIDE, NormalizeReport, normalize, normalize_slices
 from market_pipeline.partition import Grain, Slice
 from market_pipeline.quota import Ledger
+from market_pipeline.slice_run import IngestReport
 from market_pipeline.store import FolderStore
 from wire import FAST, KEY, instrument, reply, tree
 

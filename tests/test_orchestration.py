@@ -22,7 +22,6 @@ from dagster_dbt import DagsterDbtTranslator, build_dbt_asset_specs
 
 from market_pipeline.commit import Name
 from market_pipeline.errors import ConfigurationError, IncompleteSlice, Refused
-from market_pipeline.ingest import IngestReport
 from market_pipeline.orchestration import automation, checks, legs, locks, resources, runs
 from market_pipeline.orchestration.definitions import build
 from market_pipeline.orchestration.legs import Leg
@@ -32,6 +31,7 @@ from market_pipeline.partition import Grain
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.sandbox.app import SandboxConfig, running
 from market_pipeline.settings import Settings, load_settings
+from market_pipeline.slice_run import IngestReport
 from sample_profile import CLOCK, KEY, SEEDS, WEEK, Profile, make, receiving
 from silver_files import put_slice
 

@@ -31,11 +31,11 @@ from market_pipeline import contracts, databases, layout, manifest, providers, r
 from market_pipeline.commit import Name
 from market_pipeline.errors import ConfigurationError, KeyMissing, PayloadChanged
 from market_pipeline.feed import Outcome, Request
-from market_pipeline.ingest import IngestReport
 from market_pipeline.normalize import NormalizeReport
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.providers import sql
 from market_pipeline.settings import REPOSITORY, load_settings, passwords
+from market_pipeline.slice_run import IngestReport
 from postgres import Postgres, serving
 from silver_files import put_slice
 from wire import tree

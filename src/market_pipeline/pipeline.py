@@ -13,18 +13,20 @@ from dataclasses import asdict
 from functools import cached_property
 
 from market_pipeline import calendar, contracts, gold, health, layout, manifest, providers, reference, universe
+from market_pipeline.brake import Brake
 from market_pipeline.databases import Transport, asking
 from market_pipeline.dbt_project import DbtProject
 from market_pipeline.errors import CheckFailed, ConfigurationError, IncompleteSlice, KeyMissing, LakeError
 from market_pipeline.feed import Feed, Instrument, Provider
 from market_pipeline.fetch import Client
-from market_pipeline.ingest import Brake, IngestReport, ingest, ingest_span
+from market_pipeline.ingest import ingest, ingest_span
 from market_pipeline.normalize import NormalizeReport, empty_quarantine, empty_silver, normalize_slices
 from market_pipeline.partition import Grain, Slice, slices
 from market_pipeline.quota import Budget, Ledger, key_id
 from market_pipeline.records import make_folder
 from market_pipeline.s3 import ACCESS, S3Store
 from market_pipeline.settings import Settings
+from market_pipeline.slice_run import IngestReport
 from market_pipeline.store import FolderStore, Store, exclusive, honours_create_only
 from market_pipeline.warehouse import Health, LastRun, Warehouse
 

@@ -14,12 +14,14 @@ from pathlib import Path
 import stamina
 
 from market_pipeline import fetch, providers
+from market_pipeline.brake import Brake
 from market_pipeline.feed import Feed, Provider
 from market_pipeline.fetch import Patience
-from market_pipeline.ingest import Brake, IngestReport, ingest, ingest_span
+from market_pipeline.ingest import ingest, ingest_span
 from market_pipeline.partition import Slice
 from market_pipeline.sandbox.app import SandboxConfig, running
 from market_pipeline.settings import REPOSITORY
+from market_pipeline.slice_run import IngestReport
 from market_pipeline.store import FolderStore
 from proofs import oracle
 from proofs.proof import Proof, Result

@@ -16,9 +16,10 @@ from zoneinfo import ZoneInfo
 
 import httpx2
 
+from market_pipeline.brake import Brake
 from market_pipeline.feed import Pace
 from market_pipeline.fetch import Client
-from market_pipeline.ingest import Brake, ingest
+from market_pipeline.ingest import ingest
 from market_pipeline.partition import Slice
 from market_pipeline.providers.alpha_vantage import PROVIDER
 from market_pipeline.quota import Ledger

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from market_pipeline.cli.output import say
 from market_pipeline.errors import IncompleteSlice
 from market_pipeline.gold import GoldReport
-from market_pipeline.ingest import IngestReport, Problem
 from market_pipeline.normalize import NormalizeReport
 from market_pipeline.orchestration.resources import Report
 from market_pipeline.orchestration.runs import RunOutcome
 from market_pipeline.pipeline import Pipeline
+from market_pipeline.slice_run import IngestReport, Problem
 
 FAILED, UNREACHABLE, KEY, QUOTA, CHECK = 1, 3, 4, 5, 6
 _NAMED = 8

@@ -186,10 +186,10 @@ def execute(pipeline: Pipeline, target: str, plan: Sequence[Leg], *, asked: Aske
     """The Dagster runs of a plan, their reports for people, `health.json`, and the exit code. A leg that fails does not
     keep the others from fetching, but gold is then left as it is."""
     from market_pipeline.cli import outcome as told  # noqa: PLC0415
-    from market_pipeline.ingest import IngestReport  # noqa: PLC0415
     from market_pipeline.orchestration import runs  # noqa: PLC0415
     from market_pipeline.orchestration.legs import GOLD  # noqa: PLC0415
     from market_pipeline.orchestration.resources import redact  # noqa: PLC0415
+    from market_pipeline.slice_run import IngestReport  # noqa: PLC0415
 
     started_at = dt.datetime.now(dt.UTC)
     outcomes: list[runs.RunOutcome] = []

@@ -6,11 +6,11 @@ from functools import partial
 import dagster as dg
 
 from market_pipeline.feed import Feed, Provider
-from market_pipeline.ingest import IngestReport
 from market_pipeline.orchestration import checks
 from market_pipeline.orchestration.partitions import first_day, partitions
 from market_pipeline.orchestration.resources import SESSION, Asked, Session
 from market_pipeline.settings import Settings
+from market_pipeline.slice_run import IngestReport
 
 OWNERS = ("team:data",)
 Results = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]

@@ -11,8 +11,8 @@ import dagster as dg
 
 from market_pipeline.errors import IncompleteSlice, MarketPipelineError, Refused, Unreachable
 from market_pipeline.gold import NodeResult
-from market_pipeline.ingest import IngestReport
 from market_pipeline.normalize import NormalizeReport
+from market_pipeline.slice_run import IngestReport
 
 COMPLETE, CONTRACT, ROW_COUNT, COVERAGE = "complete", "contract", "row_count", "coverage"
 _NAMED, _LISTED = 5, 200

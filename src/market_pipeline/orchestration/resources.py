@@ -13,11 +13,11 @@ import dagster as dg
 
 from market_pipeline.errors import CheckFailed, ConfigurationError, MarketPipelineError
 from market_pipeline.gold import GoldReport
-from market_pipeline.ingest import IngestReport
 from market_pipeline.normalize import NormalizeReport
 from market_pipeline.orchestration import locks
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import Settings
+from market_pipeline.slice_run import IngestReport
 
 SESSION = "session"
 TAG = "market_pipeline/"
