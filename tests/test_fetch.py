@@ -27,10 +27,11 @@ from hypothesis import strategies as st
 from market_pipeline import fetch
 from market_pipeline.errors import QuotaExhausted
 from market_pipeline.feed import Auth, Feed, Outcome, Pace, Request, Verdict
-from market_pipeline.fetch import REDACTED, Answer, Client, Patience
+from market_pipeline.fetch import Answer, Client, Patience
 from market_pipeline.partition import Grain, Slice
 from market_pipeline.providers.alpha_vantage import PROVIDER
 from market_pipeline.quota import Ledger
+from market_pipeline.redaction import REDACTED
 from wire import FAST, KEY, NOW, Parts, Wire, bar, client, csv, instrument, reply, response, weeks
 
 WEEKLY = PROVIDER.feed("weekly_adjusted")

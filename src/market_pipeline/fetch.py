@@ -1,28 +1,22 @@
-"""The one HTTP client: auth, pacing, quota, retries, size limits, redaction.
+"""The one HTTP client: pacing, quota, retries, verdicts; nothing of it raises but a spent budget.
 
-`Client.fetch` gives a body and a verdict, or a verdict alone; it raises only when the call budget is spent. This is
-the one place where a key meets a URL, and nothing that leaves it (body, reason, error, log) holds the key.
+`Client.fetch` gives a body and a verdict, or a verdict alone. Nothing that leaves it (body, reason, error, log) holds
+the key. What does not belong here: how the key gets into a request, what a whole body is (`transport`), how the key is
+found in what comes back (`redaction`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import html
-import json
 import logging
 import random
-import re
-import socket
-import threading
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from typing import Self
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import httpx2
 import stamina
@@ -30,8 +24,10 @@ import stamina.instrumentation
 
 from market_pipeline import __version__
 from market_pipeline.errors import PayloadChanged, QuotaExhausted, RateLimited, Unreachable
-from market_pipeline.feed import Auth, Feed, Outcome, Pace, Provider, Request, Verdict
+from market_pipeline.feed import Feed, Outcome, Pace, Provider, Request, Verdict
 from market_pipeline.quota import Budget, Ledger, key_id
+from market_pipeline.redaction import Echo
+from market_pipeline.transport import BadBody, HeadWatch, Signed, read_body
 
 TRIES = 5
 # Retries that a client may make at once, and those that each request adds: a storm must not multiply the calls.
@@ -39,15 +35,10 @@ RETRIES_MAX, RETRIES_PER_REQUEST = 15.0, 0.15
 WAIT_FIRST_S, WAIT_MAX_S = 1.0, 60.0
 RETRY_AFTER_MAX_S = 900.0
 RETRY_AFTER_FAR_S = 30 * 86_400.0
-DECODED_MAX = 32 * 1024 * 1024
-RATIO_MAX = 200
 ADDRESS_MAX = 8192
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 # No connection came about, so the provider can't have counted a call.
 _NEVER_LEFT = frozenset({"unreachable:ConnectError", "unreachable:ConnectTimeout"})
-# A shorter key (`demo`, say) is a word of ordinary text and no secret: replacing it would only spoil evidence.
-SECRET_LENGTH = 5
-REDACTED = b"[REDACTED]"
 
 # These repeat status lines, headers and broken chunks as they came, and a server may echo the key in any of them.
 # A filter, because a logger that is switched off is switched on again by whoever calls logging.config.dictConfig.
@@ -97,59 +88,6 @@ class Patience:
 PATIENCE = Patience()
 
 
-class _BadBody(Exception):
-    """Bytes that can't be the whole answer; the text is a short stable word."""
-
-
-class _Signed(httpx2.BaseTransport):
-    """Adds the key on the way out, below everything of the client that logs a URL or puts one into an error."""
-
-    def __init__(self, inner: httpx2.BaseTransport, *, auth: Auth, key: str | None) -> None:
-        self._inner, self._auth, self._key = inner, auth, key
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        url, headers = request.url, request.headers.copy()
-        if self._key and self._auth.place == "query":
-            url = url.copy_set_param(self._auth.name, self._key)
-        if self._key and self._auth.place == "header":
-            headers[self._auth.name] = self._auth.prefix + self._key
-        return self._inner.handle_request(
-            httpx2.Request(request.method, url, headers=headers, stream=request.stream, extensions=request.extensions)
-        )
-
-    def close(self) -> None:
-        self._inner.close()
-
-
-class _HeadWatch:
-    """Cuts a connection whose answer does not begin in time: a time-out between two bytes starts anew with each byte.
-
-    `trace` is called by the client with what it does, and so learns of each connection."""
-
-    def __init__(self) -> None:
-        self._socket: socket.socket | None = None
-
-    def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            self._socket = info["return_value"].get_extra_info("socket")
-
-    @contextlib.contextmanager
-    def within(self, seconds: float) -> Iterator[Callable[[], None]]:
-        """Gives the function to call when the answer has begun."""
-        timer = threading.Timer(seconds, self._cut)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield timer.cancel
-        finally:
-            timer.cancel()
-
-    def _cut(self) -> None:
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-
-
 class Client:
     """One provider, one key. `now` is the profile's clock, `sleep` and `wall` the machine's.
 
@@ -172,16 +110,16 @@ class Client:
         self.provider = provider
         self._base_url = base_url
         self._key = key
-        self._echo = _echo(key) if key and len(key) >= SECRET_LENGTH else None
+        self._echo = Echo(key)
         self._pace = pace
         self._ledger = ledger
         self._now = now
         self._sleep = sleep
         self._patience = patience
         self._retries_left = RETRIES_MAX
-        self._watch = _HeadWatch()
+        self._watch = HeadWatch()
         self._http = httpx2.Client(
-            transport=_Signed(transport or httpx2.HTTPTransport(trust_env=False), auth=provider.auth, key=key),
+            transport=Signed(transport or httpx2.HTTPTransport(trust_env=False), auth=provider.auth, key=key),
             timeout=httpx2.Timeout(patience.silence_s, connect=patience.connect_s),
             follow_redirects=False,
             trust_env=False,
@@ -272,7 +210,7 @@ class Client:
             (name, value)
             for name, value in parse_qsl(there.query, keep_blank_values=True)
             if name.lower() not in (self.provider.auth.name.lower(), "apikey")
-            and (self._echo is None or not self._echo.search(value.encode()))
+            and not self._echo.redact(value.encode())[1]
         )
         return request.next_page(there.path.removeprefix(here.path.rstrip("/")), params)
 
@@ -303,9 +241,9 @@ class Client:
             ):
                 has_begun()
                 status = response.status_code
-                content_type = self._redact(response.headers.get("content-type", "").encode())[0].decode()
+                content_type = self._echo.redact(response.headers.get("content-type", "").encode())[0].decode()
                 retry_after = _retry_after(response.headers.get("retry-after"), now=self._now())
-                received = _read(response, limit=feed.max_bytes, seconds=self._patience.body_s)
+                received = read_body(response, limit=feed.max_bytes, seconds=self._patience.body_s)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             return self._failed(
                 f"unreachable:{type(error).__name__}",
@@ -313,7 +251,7 @@ class Client:
                 content_type,
                 is_retryable=isinstance(error, httpx2.TransportError),
             )
-        except _BadBody as error:
+        except BadBody as error:
             return self._failed(f"body:{error}", status, content_type, is_retryable=str(error) != "too_large")
         # Judged as received: a key may be a word of the message that tells what the body is.
         verdict, resumes_at = feed.classify(request, status, content_type, received), None
@@ -321,32 +259,12 @@ class Client:
             # The status says to come back, and the body may say when; a provider's word on its budget counts more.
             asked = retry_after if verdict.retry_after_s is None else verdict.retry_after_s
             verdict, resumes_at = _of_status(status, asked, now=self._now())
-        body, is_redacted = self._redact(received)
+        body, is_redacted = self._echo.redact(received)
         return Answer(verdict, body, self._now(), status, content_type, is_redacted, 1, resumes_at)
 
     def _failed(self, reason: str, status: int | None, content_type: str, *, is_retryable: bool) -> Answer:
         verdict = Verdict(Outcome.FAILED, reason, is_retryable=is_retryable)
         return Answer(verdict, None, self._now(), status, content_type, is_redacted=False, calls=1, resumes_at=None)
-
-    def _redact(self, body: bytes) -> tuple[bytes, bool]:
-        """The body without the key, in any spelling a server is likely to echo."""
-        if self._echo is None:
-            return body, False
-        clean, count = self._echo.subn(REDACTED, body)
-        return clean, count > 0
-
-
-def _echo(key: str) -> re.Pattern[bytes]:
-    """Finds the key as it is, percent-encoded, in JSON or in HTML, each character in its own spelling; also UTF-16."""
-    characters = []
-    for character in key:
-        escaped = json.dumps(character)[1:-1]
-        forms = {character, escaped, f"\\u{ord(character):04x}", f"\\{character}", quote(character, safe="")}
-        forms |= {"".join(f"%{byte:02x}" for byte in character.encode()), html.escape(character)}
-        forms |= {f"&#{ord(character)};", f"&#x{ord(character):x};", "+" if character == " " else character}
-        characters.append(b"|".join(re.escape(form.encode()) for form in sorted(forms, key=len, reverse=True)))
-    wide = (re.escape(key.encode(encoding)) for encoding in ("utf-16-le", "utf-16-be"))
-    return re.compile(b"|".join((b"".join(b"(?:%s)" % forms for forms in characters), *wide)), re.IGNORECASE)
 
 
 def _is_winding(path: str) -> bool:
@@ -379,36 +297,3 @@ def _retry_after(text: str | None, *, now: dt.datetime) -> float | None:
 def _within_reach(seconds: float) -> float:
     """A wait that somebody asks for, in a header or a body, as far ahead as we believe it."""
     return min(max(0.0, seconds), RETRY_AFTER_FAR_S)
-
-
-def _read(response: httpx2.Response, *, limit: int, seconds: float) -> bytes:
-    """The whole body within the limits. HTTP clients accept a body cut short in several framings, so the framing must
-    vouch for the end: a length, chunks, or gzip's own trailer (RFC 1952)."""
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    is_framed = "content-length" in response.headers or "transfer-encoding" in response.headers
-    if encoding not in ("identity", "gzip"):
-        raise _BadBody("unknown_encoding")
-    if encoding == "identity" and not is_framed:
-        raise _BadBody("unframed")
-    inflate = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
-    received, parts, total = 0, [], 0
-    deadline = time.monotonic() + seconds
-    for chunk in response.iter_raw():
-        received += len(chunk)
-        if received > limit:
-            raise _BadBody("too_large")
-        if time.monotonic() > deadline:
-            raise _BadBody("too_slow")
-        if inflate is not None:
-            room = min(DECODED_MAX, max(received * RATIO_MAX, 1 << 16)) - total
-            try:
-                chunk = inflate.decompress(chunk, max(1, room + 1))  # noqa: PLW2901 - the decoded chunk
-            except zlib.error:
-                raise _BadBody("gzip_broken") from None
-            if len(chunk) > room or inflate.unconsumed_tail:
-                raise _BadBody("too_large")
-        total += len(chunk)
-        parts.append(chunk)
-    if inflate is not None and (not inflate.eof or inflate.unused_data):
-        raise _BadBody("gzip_cut_short")
-    return b"".join(parts)
