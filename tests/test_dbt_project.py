@@ -42,22 +42,15 @@ def no_dbt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_second_profile_begins_with_what_the_first_one_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = project(folder, "first")
+    first, second = project(folder, "first"), project(folder, "second")
     assert models(first) == {"one", "two"}
-    no_dbt(monkeypatch)
-    assert models(project(folder, "second")) == {"one", "two"}
-    shutil.rmtree(first.target)
-    assert models(first) == {"one", "two"}
-
-
-def test_dbt_does_not_read_again_what_was_handed_on(folder: Path) -> None:
-    assert models(project(folder, "first")) == {"one", "two"}
-    second = project(folder, "second")
-    work = folder.parent / "work"
-    work.mkdir()
-    told = second.run("--log-level", "debug", "ls", folder=work).stdout
+    (folder.parent / "work").mkdir()
+    told = second.run("--log-level", "debug", "ls", folder=folder.parent / "work").stdout
     assert "Nothing changed, skipping partial parsing" in told
     assert "market_pipeline.two" in told
+    no_dbt(monkeypatch)
+    shutil.rmtree(first.target)
+    assert models(first) == models(project(folder, "third")) == {"one", "two"}
 
 
 def test_a_changed_project_is_read_anew_and_old_readings_go(folder: Path) -> None:
@@ -71,9 +64,9 @@ def test_a_changed_project_is_read_anew_and_old_readings_go(folder: Path) -> Non
 
 def test_a_broken_project_leaves_no_reading(folder: Path) -> None:
     (folder / "models" / "two.sql").write_text("select n from {{ ref('nobody') }}\n")
-    for name in ("first", "second"):
-        with pytest.raises(ConfigurationError, match=r"can't parse dbt/.*nobody"):
-            project(folder, name).parse()
+    with pytest.raises(ConfigurationError, match=r"can't parse dbt/.*nobody"):
+        project(folder, "first").parse()
+    assert not (folder / "target").exists()
     (folder / "models" / "two.sql").write_text("select n from {{ ref('one') }}\n")
     assert models(project(folder, "first")) == {"one", "two"}
 
@@ -81,4 +74,3 @@ def test_a_broken_project_leaves_no_reading(folder: Path) -> None:
 def test_a_project_that_cannot_be_written_is_read_all_the_same(folder: Path) -> None:
     (folder / "target").write_text("a file where the readings would go")
     assert models(project(folder, "first")) == {"one", "two"}
-    assert models(project(folder, "second")) == {"one", "two"}
