@@ -232,7 +232,9 @@ def sector_of(instrument: str, session: dt.date) -> str | None:
         return "Utilities" if session >= RECLASSIFIED_ON else "Energy"
     if instrument in ("second", IBM):
         return "Technology"
-    return next(m.sector for m in MEMBERS if m.instrument_id == instrument)
+    # A fund belongs to no sector, whatever the file says of it.
+    member = next(m for m in MEMBERS if m.instrument_id == instrument)
+    return None if member.asset_class == "etf" else member.sector
 
 
 def write(lake: Path, bars: list[dict[str, Any]], loaded: Mapping[str, Provider]) -> None:
