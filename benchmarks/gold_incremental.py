@@ -6,7 +6,9 @@ published but for its last sessions; then they arrive one by one, and each build
 the same silver is built from nothing into another warehouse, and the price fact of both must be the same rows.
 
 SQL seconds are dbt's own, per statement, summed over a model's; two models run at once, so each takes longer than it
-would alone. Memory is the largest resident set of a dbt process (Linux).
+would alone. Therefore the statement that computes the fact's rows is also replayed by itself, that of the last session
+and that of everything in turns, each on the tables that dbt made for it. Memory is the largest resident set of a dbt
+process (Linux).
 
     .venv/bin/python benchmarks/gold_incremental.py [universe|market] [--years 10] [--tickers 11000] [--rounds 3]
 """
@@ -23,13 +25,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import duckdb
 import numpy as np
 import orjson
 import polars as pl
 
-from market_pipeline import calendar, commit, contracts, gold, layout, providers, reference, universe
+from market_pipeline import calendar, commit, contracts, gold, layout, providers, reference, seeding, universe
 from market_pipeline.dbt_project import DbtProject
 from market_pipeline.feed import Instrument
 from market_pipeline.normalize import empty_quarantine, empty_silver
@@ -203,6 +206,46 @@ def _sql_seconds(log: Path) -> tuple[dict[str, float], dict[str, float]]:
     return all_, longest
 
 
+def replayed(lake: Lake, *, turns: int = 9) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Median seconds of the fact's statement alone, by the clock and by the processor: for the session that has just
+    come, and for everything. Nothing is published."""
+    lake.refer(on=lake.sessions[-1])
+    published = Warehouse(lake.root / "continued")
+    current = published.current()
+    if current is None:
+        raise SystemExit("nothing is published yet")
+    sides: list[tuple[duckdb.DuckDBPyConnection, str]] = []
+    for name, count in (("one", len(lake.symbols)), ("all", len(lake.symbols) * len(lake.sessions))):
+        folder = lake.root / name
+        folder.mkdir()
+        if name == "one":
+            seeding.seed(folder, lake.store, published.folder / current.file, current.incremental)
+        else:
+            seeding.begin(folder, lake.store)
+        done = lake.project().run("run", "--select", f"+{FACT[0]}", folder=folder)
+        if done.returncode != 0:
+            raise SystemExit(done.stdout[-2000:])
+        compiled = lake.root / "dbt" / "compiled" / "market_pipeline" / "models" / "marts" / f"{FACT[0]}.sql"
+        limits: dict[str, str | bool | int | float | list[str]] = {"threads": 2, "memory_limit": "600MB"}
+        con = duckdb.connect(str(folder / seeding.BUILD), config=limits)
+        con.execute("set preserve_insertion_order = false")
+        con.execute(f"attach '{folder / seeding.BEFORE}' as before (read_only)")
+        sides.append((con, f"create or replace table replayed as {compiled.read_text()}"))
+        rows = con.execute(f"select count(*) from ({compiled.read_text()})").fetchone()  # noqa: S608 - dbt's own text
+        if rows != (count,):
+            raise SystemExit(f"the statement of {name} gives {rows} rows, not {count}")
+    found: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
+    for _ in range(turns):
+        for side, (con, sql) in enumerate(sides):
+            clock, processor = time.perf_counter(), time.process_time()
+            con.execute(sql)
+            found[side].append((time.perf_counter() - clock, time.process_time() - processor))
+    for con, _ in sides:
+        con.close()
+    one, all_ = ((median(c for c, _ in side), median(p for _, p in side)) for side in found)
+    return one, all_
+
+
 def same_prices(left: Path, right: Path) -> int:
     """Rows of the price fact in both; different ones end the benchmark."""
     with duckdb.connect() as con:
@@ -236,6 +279,8 @@ def measure(lake: Lake, *, rounds: int) -> None:
     added: list[Cost] = []
     for number in range(count - rounds, count):
         lake.add(number)
+        if number == count - 1:
+            alone = replayed(lake)
         cost = lake.publish(on=lake.sessions[number], warehouse="continued")
         if not cost.is_continued:
             raise SystemExit("the build did not continue the one before")
@@ -245,8 +290,11 @@ def measure(lake: Lake, *, rounds: int) -> None:
     rows = same_prices(*(w.folder / w.current().file for w in folders if w.current() is not None))  # type: ignore[union-attr]
     best = min(added, key=lambda cost: cost.of(FACT))
     print(f"{count} sessions of {len(lake.symbols)} symbols, {rows:,} rows in the price fact, equal in both builds")
+    for what, one, all_ in zip(("by the clock", "of the processor"), *alone, strict=True):
+        told = f"one more session {one:.3f} s, from nothing {all_:.3f} s: {one / all_:.1%}"
+        print(f"  the fact's statement alone, in turns, seconds {what}: {told}")
     one, all_ = (min(cost.longest[FACT[0]] for cost in costs) for costs in (added, [first, full]))
-    print(f"  the fact's statement: one more session {one:.3f} s, from nothing {all_:.3f} s: {one / all_:.1%}")
+    print(f"  the same in the build: one more session {one:.3f} s, from nothing {all_:.3f} s: {one / all_:.1%}")
     for what, models in (("all SQL of its model", FACT), ("with its versions", FACT_AND_VERSIONS)):
         one, all_ = best.of(models), min(first.of(models), full.of(models))
         print(f"  {what}: one more session {one:.3f} s, from nothing {all_:.3f} s: {one / all_:.1%}")
