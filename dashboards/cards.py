@@ -6,6 +6,7 @@ Also the states a page can be in without data: what is missing and the command t
 from __future__ import annotations
 
 import io
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -18,8 +19,8 @@ import streamlit as st
 
 import charts
 from charts import DARK, LIGHT, Palette
-from market_pipeline.warehouse import Health, MarketPipelineError
-from warehouse import Answer, told
+from market_pipeline.warehouse import MarketPipelineError
+from warehouse import Answer
 
 
 def palette() -> Palette:
@@ -85,24 +86,6 @@ def totals(rows: Iterable[Mapping[str, Any]], *, name: str, measure: str = "") -
     return [{name: key, measure or "count": count} for key, count in sums.most_common(20)]
 
 
-def check_rows(found: Health) -> Answer:
-    """The checks that the newest run's health names."""
-    checks = found.failed_checks
-    return told(
-        "checks",
-        pa.table(
-            {
-                "severity": pa.array([check.severity for check in checks], pa.string()),
-                "check": pa.array([check.name for check in checks], pa.string()),
-                "model": pa.array([check.model for check in checks], pa.string()),
-                "rows": pa.array([check.failures for check in checks], pa.int64()),
-                "message": pa.array([check.message for check in checks], pa.string()),
-            }
-        ),
-        origin="the newest run left it in health.json; `market-pipeline status --json` prints it.",
-    )
-
-
 def table(rows: pa.Table, *, height: int | None = None) -> None:
     """A table whose columns are formatted by the unit in their name."""
     st.dataframe(rows, hide_index=True, height=height or "auto", placeholder="—", column_config=_formats(rows))
@@ -165,6 +148,10 @@ def _menu(key: str, answer: Answer) -> None:
 
 
 def _csv(rows: pa.Table) -> bytes:
+    for index, field in enumerate(rows.schema):
+        if pa.types.is_nested(field.type):  # a cell holds no list: it gets the list's text
+            texts = [None if value is None else json.dumps(value, default=str) for value in rows[index].to_pylist()]
+            rows = rows.set_column(index, field.name, pa.array(texts, pa.string()))
     buffer = io.BytesIO()
     pa_csv.write_csv(rows, buffer)
     return buffer.getvalue()

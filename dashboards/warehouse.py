@@ -6,10 +6,14 @@ page shows two generations. What does not belong here: how anything looks.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import functools
+import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +69,12 @@ class Answer:
 
 
 def settings() -> Settings:
-    """This profile's settings."""
+    """This profile's settings. `.env` is read once: a server that runs keeps the one it started with."""
+    return _settings(frozenset(item for item in os.environ.items() if item[0].startswith("MARKET_PIPELINE_")))
+
+
+@functools.lru_cache(maxsize=4)
+def _settings(variables: frozenset[tuple[str, str]]) -> Settings:  # noqa: ARG001 - the cache's key
     return load_settings()
 
 
@@ -77,6 +86,58 @@ def warehouse() -> Warehouse:
 def generation() -> Generation | None:
     """The generation in force."""
     return warehouse().current()
+
+
+@dataclass(slots=True)
+class Held:
+    """One open connection, under which the generation's file stays open between queries: opened anew, each would read
+    the catalog again. A file that is pruned meanwhile stays whole, and its room is given back at the next visit."""
+
+    file: tuple[str, int, int] = ("", 0, 0)
+    connection: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def hold(self, door: Warehouse) -> None:
+        """Keep the file in force open, and let go of the one before. The same name may be another file by now."""
+        with self.lock:
+            file = _file(door)
+            if file == self.file:
+                return
+            self.connection.close()
+            self.file = ("", 0, 0)
+            _, opened = self.connection.enter_context(door.connect())
+            if _file(door) == file and file[0].endswith(opened.file):  # else the next visit looks again
+                self.file = file
+
+
+@st.cache_resource
+def held() -> Held:
+    """This server's one."""
+    return Held()
+
+
+def warm_up(names: Iterable[str]) -> None:
+    """Hold the generation in force, and read what these queries read; without one there is nothing to do."""
+    door = warehouse()
+    if door.current() is None:
+        return
+    held().hold(door)
+    for name in names:
+        sql = _text(name)
+        door.query(sql, {"as_of": as_of().isoformat()} if "$as_of" in sql else None)
+
+
+def _file(door: Warehouse) -> tuple[str, int, int]:
+    """Which file the pointer names, told apart from others that had its name."""
+    current = door.current()
+    if current is None:
+        return ("", 0, 0)
+    path = door.folder / current.file
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return (str(path), 0, 0)
+    return (str(path), stat.st_ino, stat.st_mtime_ns)
 
 
 def health() -> Health | None:

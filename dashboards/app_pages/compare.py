@@ -180,7 +180,7 @@ def peers(asked: Asked) -> None:
         title,
         shown,
         lambda: timeline(
-            charts.indexed(thinned, palette(), bold=subject.symbol),
+            charts.indexed(thinned, palette(), bold=subject.symbol, height=380),
             thinned["day"].to_pylist(),
             key="peers-chart",
             height=380,

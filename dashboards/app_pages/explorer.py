@@ -113,7 +113,9 @@ def quick(found: Answer) -> Callable[[], object] | None:
     alt = f"{numbers[0]} of the query's rows"
     if days and not texts:
         ordered = found.table.sort_by(days[0]).select([days[0], *numbers[:4]]).rename_columns(["day", *numbers[:4]])
-        return lambda: st.echarts_chart(charts.indexed(ordered, palette()), height=380, key="query-chart", alt=alt)
+        return lambda: st.echarts_chart(
+            charts.indexed(ordered, palette(), height=380), height=380, key="query-chart", alt=alt
+        )
     if texts:
         return counted("query", found.rows[:40], name=texts[0], measure=numbers[0], title=numbers[0])
     return None

@@ -2,115 +2,26 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
 import charts
-import controls
 import warehouse
 import words
-from cards import card, check_rows, palette
+from cards import card, palette
+from market import LEAST_VALUES, Asked, picked
+from newest_run import check_rows
 from warehouse import Answer, answer
 
 TITLE = "Today"
 ICON = ":material/today:"
 ORDER = 0
-SOURCES = {"day": "market_days", "week": "market_weeks"}
-LEAST_VALUES = {"day": 126, "week": 26}  # half of a year's windows, as gold's own measures ask for
-LEAST_TRADED = {"Any": 0, "$1 m": 1e6, "$10 m": 1e7, "$100 m": 1e8}
 PERIODS = {"day": "on the day", "week": "in the week"}
+TILE = 190
+PATHS = 300
 STRONGEST = {"day": 0.03, "week": 0.06}
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The bar that is shown, and of whom."""
-
-    cadence: str
-    day: dt.date  # the session, or the week's Monday
-    session_date: dt.date
-    adjustment: str
-    is_followed: bool
-    least_usd: float
-
-    @property
-    def when(self) -> str:
-        """20 Nov, or week of 16 Nov."""
-        return words.day(self.day) if self.cadence == "day" else f"week of {words.day(self.day)}"
-
-    @property
-    def whose(self) -> str:
-        """Whose bars these are, for sentences."""
-        if self.is_followed:
-            return "followed instruments"
-        return (
-            f"instruments that traded {words.compact(self.least_usd, unit='$')} or more"
-            if self.least_usd
-            else "instruments"
-        )
-
-    def answer(self, name: str, **more: Any) -> Answer:
-        """Answer a query over the market's bars."""
-        return answer(
-            name,
-            over=SOURCES[self.cadence],
-            **{
-                "day": self.day,
-                "adjustment": self.adjustment,
-                "is_followed": self.is_followed,
-                "least_usd": self.least_usd,
-                "least_count": LEAST_VALUES[self.cadence],
-                **more,
-            },
-        )
-
-
-def picked() -> Asked | None:
-    """The controls of the page; None when gold holds no prices, which is said."""
-    dates = answer("bar_dates").rows
-    if not dates:
-        st.info("Gold holds no prices. `market-pipeline run all` fetches them.", icon=":material/inbox:")
-        return None
-    cadence = dates[0]["cadence"]
-    by_name = {row["bar_date"].isoformat(): row for row in dates}
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.selectbox(
-            "Session" if cadence == "day" else "Week of", list(by_name), key="session", bind="query-params", width=150
-        )
-        scope = st.segmented_control(
-            "Instruments",
-            ["Followed", "Whole market"],
-            default="Followed",
-            required=True,
-            key="scope",
-            bind="query-params",
-            help="The tiles and the events are of the followed instruments in any case.",
-        )
-        least = "Any"
-        if scope == "Whole market":
-            least = st.segmented_control(
-                "Traded at least",
-                list(LEAST_TRADED),
-                default="$10 m",
-                required=True,
-                key="traded",
-                bind="query-params",
-                help="Raw close times shares traded. Thin stocks move far on a few trades.",
-            )
-        adjustment = controls.adjustment(has_raw=False) if cadence == "day" else "total"
-    row = by_name[name or dates[0]["bar_date"].isoformat()]
-    return Asked(
-        cadence,
-        row["bar_date"],
-        row["session_date"],
-        adjustment,  # never raw: such a return would show a split as a crash
-        scope != "Whole market",
-        LEAST_TRADED[least or "Any"],
-    )
 
 
 def indices_title(rows: Answer, asked: Asked) -> str:
@@ -130,7 +41,7 @@ def indices_title(rows: Answer, asked: Asked) -> str:
 
 
 def tile(row: Mapping[str, Any]) -> None:
-    """One benchmark: its move, and its path so far."""
+    """One benchmark: where it stands, and its move."""
     is_mean = row["asset_class"] == "mean"
     ratio = row["return_ratio"]
     st.metric(
@@ -140,11 +51,8 @@ def tile(row: Mapping[str, Any]) -> None:
         delta_arrow="off",
         delta_color="gray" if not ratio else "blue" if ratio > 0 else "orange",
         border=True,
-        height="stretch",
-        chart_data=row["path"],
-        chart_type="line",
-        help=f"{row['name']}. Path of the newest {len(row['path'])} bars, "
-        f"{words.change(row['path_return_ratio'])} over them.",
+        width=TILE,
+        help=f"{row['name']}. {words.change(row['path_return_ratio'])} over the newest {len(row['path'])} bars.",
     )
 
 
@@ -152,12 +60,24 @@ def indices(asked: Asked) -> None:
     """The benchmarks, each as what it is: a fund, an index, or a mean of stocks."""
     rows = asked.answer("today_indices", is_followed=True)
 
-    def tiles() -> None:
-        for column, row in zip(st.columns(rows.table.num_rows), rows.rows, strict=True):
-            with column:
-                tile(row)
+    found = rows.rows
+    paths = charts.paths({row["symbol"]: (row["path_dates"], row["path"]) for row in found})
+    mean = next((row["symbol"] for row in found if row["asset_class"] == "mean"), "")
 
-    has_benchmark = any(row["asset_class"] != "mean" for row in rows.rows)
+    def tiles() -> None:
+        left, right = st.columns([2, 3])
+        with left, st.container(horizontal=True):
+            for row in found:
+                tile(row)
+        with right:
+            st.echarts_chart(
+                charts.indexed(paths, palette(), bold=mean, height=PATHS),
+                height=PATHS,
+                key="indices-chart",
+                alt=f"Paths of the newest {paths.num_rows} bars, 100 before the first of them",
+            )
+
+    has_benchmark = any(row["asset_class"] != "mean" for row in found)
     card(
         "indices",
         indices_title(rows, asked),
@@ -168,7 +88,8 @@ def indices(asked: Asked) -> None:
             if has_benchmark
             else "No fund or index is followed, so the stocks' mean stands alone; `market-pipeline symbols add` helps. "
         )
-        + "The mean gives each followed stock the same weight every day.",
+        + f"The mean gives each followed stock the same weight every day. Lines: the newest {paths.num_rows} bars, 100 "
+        "before the first of them.",
         empty=f"No followed instrument has two bars in a row up to {asked.when}; `market-pipeline run all` gets more.",
     )
 

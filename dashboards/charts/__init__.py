@@ -5,7 +5,7 @@ Charts get ratios as percent, because axis labels can't multiply.
 """
 
 from charts.bars import counts, lines, signed_bars
-from charts.compare import correlations, earned, indexed, spread
+from charts.compare import correlations, earned, indexed, paths, spread
 from charts.frames import MAX_POINTS, brushable, share, thin
 from charts.palette import DARK, LIGHT, Palette, contrast, ink_on
 from charts.prices import Measures, candles, split_text
@@ -34,6 +34,7 @@ __all__ = [
     "ink_on",
     "lines",
     "model_diagram",
+    "paths",
     "ranking",
     "scores",
     "sector_map",

@@ -21,37 +21,42 @@ def spread(table: pa.Table, *, name: str, day: str, measure: str) -> tuple[pa.Ta
     names = list(dict.fromkeys(table[name].to_pylist()))
     column = table[name].to_numpy(zero_copy_only=False)
     total, drawn = table.num_rows, 0
-    found: dict[str, dict[dt.date, float]] = {}
+    found: dict[str, tuple[list[dt.date], list[float]]] = {}
     for one in names:
         rows = table.filter(pa.array(column == one))
         # Each gets its part of the points, so that a short one keeps its own beside a long one.
         limit = rows.num_rows if total <= MAX_POINTS else max(MAX_POINTS * rows.num_rows // total, 4)
         kept, _ = thin(rows, measure, limit=limit)
-        found[one] = dict(zip(kept[day].to_pylist(), kept[measure].to_pylist(), strict=True))
+        found[one] = (kept[day].to_pylist(), kept[measure].to_pylist())
         drawn += kept.num_rows
-    days = sorted({when for values in found.values() for when in values})
-    wide = pa.table(
-        {
-            "day": pa.array(days, pa.date32()),
-            **{one: pa.array([values.get(when) for when in days], pa.float64()) for one, values in found.items()},
-        }
-    )
     note = (
         f"{drawn:,} of {total:,} points are drawn, chosen to keep the shape; downloads hold all."
         if drawn < total
         else ""
     )
-    return wide, note
+    return paths(found), note
 
 
-def indexed(table: pa.Table, palette: Palette, *, bold: str = "") -> Spec:
+def paths(found: Mapping[str, tuple[Sequence[dt.date], Sequence[float]]]) -> pa.Table:
+    """One column per name and one row per day, from each name's days and values."""
+    days = sorted({day for dates, _ in found.values() for day in dates})
+    columns = {name: dict(zip(dates, values, strict=True)) for name, (dates, values) in found.items()}
+    return pa.table(
+        {
+            "day": pa.array(days, pa.date32()),
+            **{name: pa.array([own.get(day) for day in days], pa.float64()) for name, own in columns.items()},
+        }
+    )
+
+
+def indexed(table: pa.Table, palette: Palette, *, bold: str = "", height: int = 430) -> Spec:
     """Lines over the dates in `day`, one per further column, told apart by dash and by the name at their end too."""
     names = table.column_names[1:]
     data = table.set_column(0, "day", table["day"].cast(pa.string()))
     for index, name in enumerate(names, start=1):
         values = np.round(data[name].to_numpy(zero_copy_only=False).astype(float), 3)
         data = data.set_column(index, name, pa.array(values, from_pandas=True))
-    shifts = _apart(data, names)
+    shifts = _apart(data, names, height=height - 100)
     series = []
     for index, name in enumerate(names):
         color = palette.series[index % len(palette.series)]
@@ -105,7 +110,7 @@ def indexed(table: pa.Table, palette: Palette, *, bold: str = "") -> Spec:
     }
 
 
-def _apart(table: pa.Table, names: Sequence[str], *, height: int = 330, room: int = 14) -> dict[str, int]:
+def _apart(table: pa.Table, names: Sequence[str], *, height: int, room: int = 14) -> dict[str, int]:
     """By how many pixels to move each line's name down, so that no two stand on one another."""
     columns = {name: table[name].drop_null().to_pylist() for name in names}
     values = [value for column in columns.values() for value in column]

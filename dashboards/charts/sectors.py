@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import altair as alt
 import numpy as np
 import pyarrow as pa
 
 import words
 from charts.frames import as_percent, derive
 from charts.palette import LIGHT, Palette, Spec, hatch, ink_on, mix
+
+if TYPE_CHECKING:
+    import altair as alt
 
 
 def sector_map(
@@ -143,6 +145,8 @@ def shares(table: pa.Table, palette: Palette, *, order: Iterable[str]) -> Spec:
 
 def distribution(table: pa.Table, palette: Palette) -> alt.LayerChart | alt.FacetChart:
     """Per sector: 5th to 95th percentile as a line, the middle half as a box, the median, and this week's mean."""
+    import altair as alt  # noqa: PLC0415 - it costs a second, and no other chart needs it
+
     data = derive(table, {name: as_percent(table, name) for name in table.column_names if name.endswith("_ratio")})
     order = data["sector"].to_pylist()
     base = alt.Chart(data).encode(

@@ -70,7 +70,8 @@ select
     arg_max(instrument_count, bar_date)::bigint as instrument_count,
     arg_max(advancing_count, bar_date)::bigint as advancing_count,
     arg_max(declining_count, bar_date)::bigint as declining_count,
-    list(round(level, 3) order by bar_date) as path
+    list(round(level, 3) order by bar_date) as path,
+    list(bar_date order by bar_date) as path_dates
 from paths
 group by nth, symbol, name, asset_class
 having max(bar_date) = $day

@@ -1,0 +1,116 @@
+"""What happens to a page that is open: published anew, pruned, replaced; and the server before its first visitor."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import warehouse_fixture as fixture
+from dashboard_pages import one, show, texts, titles, variant
+from market_pipeline.warehouse import Warehouse
+
+pytest_plugins = ("dashboard_fixtures",)
+
+
+def opened(folder: Path) -> set[str]:
+    """The files of a folder that this process has open, those among them that are deleted marked so."""
+    if sys.platform != "linux":
+        pytest.skip("what a process has open is read from /proc")
+    found = set()
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            target = link.readlink()
+            if target.parent == folder and target.name.startswith("gold-"):
+                found.add(target.name)
+    return found
+
+
+def close(warehouse: Warehouse, symbol: str = "ORCA") -> str:
+    """The newest close, as the page's title has it."""
+    row = one(
+        warehouse,
+        f"select close_usd from fact_daily_price where symbol = '{symbol}' order by session_date desc limit 1",
+    )
+    return f"{symbol} closed at {row['close_usd']:,.2f} "
+
+
+def test_the_file_in_force_stays_open_and_a_pruned_one_is_let_go(warehouse: Warehouse, build_db: Path) -> None:
+    test = show("prices", symbol="ORCA")
+    assert opened(warehouse.folder) == {"gold-000001.duckdb"}, "the next query reads no catalog"
+    for _ in range(4):  # three are kept
+        fixture.publish(warehouse.folder, build_db=build_db)
+    assert not (warehouse.folder / "gold-000001.duckdb").exists()
+    assert opened(warehouse.folder) == {"gold-000001.duckdb (deleted)"}
+    test.run()
+    assert not test.exception
+    assert "Generation 000005" in texts(test)
+    assert opened(warehouse.folder) == {"gold-000005.duckdb"}
+
+
+def test_a_file_of_the_same_name_is_not_the_one_that_is_held(warehouse: Warehouse, tmp_path: Path) -> None:
+    """Somebody empties the folder and begins again: the first generation has the name that the first one had."""
+    test = show("prices", symbol="ORCA")
+    assert titles(test)[0].startswith(close(warehouse))
+    elsewhere = tmp_path / "elsewhere"  # who publishes is another process, which holds nothing
+    fixture.publish(elsewhere, build_db=fixture.build(tmp_path / "other.duckdb", seed=8))
+    expected = close(Warehouse(elsewhere))
+    shutil.rmtree(warehouse.folder)
+    shutil.copytree(elsewhere, warehouse.folder)
+    test.run()
+    assert titles(test)[0].startswith(expected)
+    assert opened(warehouse.folder) == {"gold-000001.duckdb"}
+
+
+def test_a_rollback_is_followed(warehouse: Warehouse, tmp_path: Path) -> None:
+    test = show("prices", symbol="ORCA")
+    first = titles(test)[0]
+    fixture.publish(warehouse.folder, build_db=fixture.build(tmp_path / "other.duckdb", seed=8))
+    second = titles(test.run())[0]
+    assert second != first
+    warehouse.rollback()
+    assert titles(test.run())[0] == first
+    assert opened(warehouse.folder) == {"gold-000001.duckdb"}
+
+
+def test_the_server_is_ready_before_its_first_visitor(warehouse: Warehouse) -> None:
+    """The code of the pages is loaded and the generation open; without a generation, or with a torn pointer, the
+    server starts all the same."""
+    import app
+
+    app.warm_up()
+    assert opened(warehouse.folder) == {"gold-000001.duckdb"}
+    assert {"bars", "cards", "charts", "controls"} <= set(sys.modules)
+    pointer = (warehouse.folder / "CURRENT").read_text()
+    (warehouse.folder / "CURRENT").write_text(pointer[:40])
+    app.warm_up()
+    shutil.rmtree(warehouse.folder)
+    app.warm_up()
+    assert "make demo" in texts(show("prices"))
+
+
+def test_an_instrument_with_one_bar_has_every_page(folder: Path, build_db: Path) -> None:
+    """KIWI's first session was the newest one."""
+    market = variant(
+        build_db,
+        folder,
+        """delete from fact_daily_price where symbol = 'KIWI' and session_date < date '2026-11-20';
+           update fact_daily_price set raw_return_ratio = null, split_return_ratio = null, total_return_ratio = null,
+               log_return = null, return_zscore_20d = null, return_zscore_252d = null, volume_zscore_20d = null,
+               price_zscore_252d = null, volatility_20d_ratio = null, volatility_60d_ratio = null,
+               volatility_252d_ratio = null
+           where symbol = 'KIWI';
+           delete from fact_adjusted_prices where symbol = 'KIWI'""",
+    )
+    fixture.publish(folder, build_db=market)
+    for page in ("today", "prices", "compare", "volatility"):
+        for asked in ({"symbol": "KIWI", "symbols": ["KIWI"]}, {"symbols": ["KIWI", "ORCA"], "subject": "KIWI"}):
+            test = show(page, **asked)
+            assert not test.exception, page
+            assert not test.error, page
+    said = titles(show("prices", symbol="KIWI"))[0]
+    assert said.endswith("on 20 Nov 2026, with no return on the day")
+    assert "KIWI has too short a history for a cone" in titles(show("volatility", symbol="KIWI"))
