@@ -1,7 +1,11 @@
 """The pages over a published snapshot: each query's time, and the first canvas in a browser.
 
-Every repetition asks for another session or symbol, so that no answer is in a cache; the server is warm after the first
-page. Needs a Chromium and playwright. A year of the whole market is made by `benchmarks/market_year.py --keep FOLDER`.
+Each page has a server of its own: the first visit, of a browser that has nothing either, is told apart from the others,
+which are new sessions of a warm server in new tabs. Every visit asks for another session or symbol, so that no answer
+is in a cache. Beside them stands the floor: a page of Streamlit's with one chart of two bars. The machine's load is
+told, since the browser's part is some seconds of processor time.
+
+Needs a Chromium and playwright. A year of the whole market is made by `benchmarks/market_year.py --keep FOLDER`.
 
     .venv/bin/python benchmarks/first_canvas.py FOLDER [--profile demo] [--repeat 7]
 """
@@ -15,16 +19,24 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = ("today", "prices", "compare", "sectors", "volatility", "explorer", "trust")
 # Notes when a chart or table first draws; looking at the pixels again and again would cost more than the page.
+FLOOR = """import streamlit as st
+st.set_page_config(layout="wide")
+st.echarts_chart({
+    "xAxis": {"type": "category", "data": ["a", "b"]}, "yAxis": {}, "series": [{"type": "bar", "data": [1, 2]}]
+})
+"""
 WATCH = """for (const name of ['fill', 'stroke', 'fillRect', 'fillText']) {
     const draw = CanvasRenderingContext2D.prototype[name];
     CanvasRenderingContext2D.prototype[name] = function (...given) {
@@ -45,8 +57,7 @@ def main() -> None:
     given = parser.parse_args()
     os.environ |= {"MARKET_PIPELINE_HOME": str(given.home), "MARKET_PIPELINE_PROFILE": given.profile}
     sessions, symbols = _queries(given.repeat if not given.canvas else 0)
-    with _served() as address:
-        _canvases(address, given.repeat, sessions, symbols)
+    _canvases(given.repeat, sessions, symbols)
 
 
 def _asked(page: str, number: int, sessions: list[str], symbols: list[str]) -> dict[str, Any]:
@@ -58,6 +69,7 @@ def _asked(page: str, number: int, sessions: list[str], symbols: list[str]) -> d
         "sectors": {"range": ("1Y", "6M", "3M", "3Y", "5Y", "All")[number % 6]},
         "explorer": {"sql": f"from dim_date limit {100 + number}"},
         "trust": {},
+        "floor": {},
     }
     return queries.get(page, {"symbol": symbols[number % count]})
 
@@ -105,30 +117,34 @@ def _queries(repeat: int) -> tuple[list[str], list[str]]:
     return sessions, symbols
 
 
-def _figures(seconds: list[float]) -> str:
+def _figures(seconds: Sequence[float]) -> str:
     ordered = sorted(seconds)
     high = ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))]
     return f"p50 {statistics.median(ordered) * 1000:6.0f} ms  p95 {high * 1000:6.0f} ms"
 
 
 @contextmanager
-def _served() -> Iterator[str]:
-    """The dashboard on a free port of this machine."""
+def _served(page: str) -> Iterator[str]:
+    """The dashboard on a free port of this machine, or the floor."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "dashboards/app.py", "--server.port", str(port)]
-    server = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(240):
-            with suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1).close()
-                break
-            time.sleep(0.25)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(20)
+    with tempfile.TemporaryDirectory() as folder:
+        floor = Path(folder) / "floor.py"
+        floor.write_text(FLOOR)
+        app = str(floor) if page == "floor" else "dashboards/app.py"
+        command = [sys.executable, "-m", "streamlit", "run", app, "--server.port", str(port), "--server.headless=true"]
+        server = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            for _ in range(240):
+                with suppress(OSError):
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1).close()
+                    break
+                time.sleep(0.25)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(20)
 
 
 def _spent() -> float:
@@ -149,35 +165,50 @@ def _spent() -> float:
     return found
 
 
-def _canvases(address: str, repeat: int, sessions: list[str], symbols: list[str]) -> None:
-    """From the address to the first drawing of a chart or table, in a new tab each time; beside it the processor time
-    of server and browser until it is seen."""
-    from urllib.parse import urlencode
-
+def _canvases(repeat: int, sessions: list[str], symbols: list[str]) -> None:
+    """From the address to the first drawing of a chart or table, and to the end of the page; beside it the processor
+    time of server and browser until it is seen."""
     from playwright.sync_api import sync_playwright
 
     chromium = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
     if chromium is None:
         sys.exit("No Chromium on this machine")
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        context = browser.new_context(viewport={"width": 1440, "height": 1000})
-        context.add_init_script(WATCH)
-        for page in PAGES:
-            seconds: list[float] = []
-            spent: list[float] = []
-            for number in range(repeat + 1):
-                tab = context.new_page()
-                # Other sessions and symbols than the queries had. The first visit warms the code of browser and server.
-                asked = _asked(page, number + repeat, sessions, symbols)
-                before = _spent()
-                tab.goto(f"{address}/{'' if page == 'today' else page}?{urlencode(asked, doseq=True)}", timeout=120_000)
-                tab.wait_for_function("window.drawnAt > 0", timeout=120_000, polling=100)
-                spent.append(_spent() - before)
-                seconds.append(tab.evaluate("window.drawnAt") / 1000)
-                tab.close()
-            print(f"{_figures(seconds[1:])}  first canvas of {page}; processor time {_figures(spent[1:])}", flush=True)
-        browser.close()
+        for page in ("floor", *PAGES):
+            with _served(page) as address:
+                browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+                context = browser.new_context(viewport={"width": 1440, "height": 1000})
+                context.add_init_script(WATCH)
+                # Other sessions and symbols than the queries had.
+                visits = [
+                    _visit(context, address, page, _asked(page, number + repeat, sessions, symbols))
+                    for number in range(repeat + 1)
+                ]
+                browser.close()
+            drawn, ended, spent = zip(*visits, strict=True)
+            print(
+                f"{page:<11}first visit {drawn[0]:5.2f} s, whole {ended[0]:5.2f} s; then {_figures(drawn[1:])}, ",
+                end="",
+            )
+            print(
+                f"whole {_figures(ended[1:])}, processor {_figures(spent[1:])}; load {os.getloadavg()[0]:.1f}",
+                flush=True,
+            )
+
+
+def _visit(context: Any, address: str, page: str, asked: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Seconds to the first drawing and to the end of the page, and of processor time."""
+    tab = context.new_page()
+    before = _spent()
+    path = "" if page in ("floor", "today") else page
+    tab.goto(f"{address}/{path}?{urlencode(asked, doseq=True)}", timeout=120_000, wait_until="commit")
+    tab.wait_for_function("window.drawnAt > 0", timeout=120_000, polling=50)
+    spent = _spent() - before
+    tab.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=120_000)
+    ended = tab.evaluate("performance.now()") / 1000
+    drawn = tab.evaluate("window.drawnAt") / 1000
+    tab.close()
+    return drawn, ended, spent
 
 
 if __name__ == "__main__":

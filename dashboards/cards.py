@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,8 @@ import charts
 from charts import DARK, LIGHT, Palette
 from market_pipeline.warehouse import MarketPipelineError
 from warehouse import Answer
+
+FIRST_CARD_S = 0.6
 
 
 def palette() -> Palette:
@@ -42,7 +45,13 @@ def card(
     """Show an answer. `key` names the card in links; without `draw` it is a table, a list shows its table first;
     `empty` stands in for no rows."""
     with st.container(border=True, key=f"card-{key}"):
-        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", wrap=False):
+        with st.container(
+            horizontal=True,
+            vertical_alignment="center",
+            horizontal_alignment="distribute",
+            wrap=False,
+            key=f"head-{key}",
+        ):
             st.subheader(title, anchor=key, width="stretch")
             is_table = draw is None
             if draw is not None and not answer.is_empty:
@@ -65,6 +74,7 @@ def card(
             draw()
         if note:
             st.caption(note)
+    _let_it_draw()
 
 
 def counted(
@@ -114,6 +124,15 @@ def link(key: str) -> str:
     if address.count("/") == 2:
         address += "/"  # the home page
     return f"{address}{'?' + query if query else ''}#{key}"
+
+
+def _let_it_draw() -> None:
+    """Hold the rest of the page back for a moment after a visit's first card. A browser puts off drawing for as long as
+    more arrives: with all cards at once the first one is seen later, and the last one no sooner."""
+    if "is_first_card_drawn" not in st.session_state:
+        st.session_state["is_first_card_drawn"] = True
+        if st.context.url:  # a test has no browser that draws
+            time.sleep(FIRST_CARD_S)
 
 
 def _menu(key: str, answer: Answer) -> None:

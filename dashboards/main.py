@@ -51,6 +51,13 @@ def watch(seen: str) -> None:
         st.rerun(scope="app")
 
 
+# On a telephone a card's title has a line of its own: beside the buttons it would be a column of single words.
+NARROW = """<style>@media (max-width: 640px) {
+    [class*=st-key-head-] {flex-wrap: wrap}
+    [class*=st-key-head-] > :first-child {flex-basis: 100%}
+}</style>"""
+
+
 def header(title: str, current: Generation) -> None:
     """The page's name, what it shows of which date, and what to mistrust."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -118,6 +125,7 @@ def main() -> None:
     """Draw one page."""
     st.set_page_config(page_title="Market pipeline", page_icon=str(PAGES.with_name("icon.svg")), layout="wide")
     page = st.navigation(pages(), position="top")
+    st.html(NARROW)
     door = warehouse.warehouse()
     stamp = door.stamp()
     try:

@@ -11,11 +11,10 @@ import streamlit as st
 import charts
 import warehouse
 import words
-from cards import card, palette
+from cards import card, counted, palette, totals
 from market_pipeline.warehouse import Health
 from warehouse import Answer, told
 
-TILE = 205
 HEALTH_ORIGIN = "the newest run left it in health.json; `market-pipeline status --json` prints it."
 
 
@@ -52,7 +51,6 @@ def tiles(found: Health) -> None:
             delta_color="off",
             border=True,
             height="stretch",
-            width=TILE,
         )
         st.metric(
             "Checks",
@@ -62,7 +60,6 @@ def tiles(found: Health) -> None:
             delta_color="off",
             border=True,
             height="stretch",
-            width=TILE,
         )
         complete = sum(item.fetched + item.empty for item in found.datasets)
         expected = sum(item.expected for item in found.datasets)
@@ -74,7 +71,6 @@ def tiles(found: Health) -> None:
             delta_color="off",
             border=True,
             height="stretch",
-            width=TILE,
         )
         rejected = sum((found.quarantined or {}).values())
         st.metric(
@@ -85,7 +81,6 @@ def tiles(found: Health) -> None:
             delta_color="off",
             border=True,
             height="stretch",
-            width=TILE,
         )
         for quota in found.quota:
             left = "no daily cap" if quota.left is None else f"{quota.left} of {quota.calls_per_day} left"
@@ -97,7 +92,6 @@ def tiles(found: Health) -> None:
                 delta_color="off",
                 border=True,
                 height="stretch",
-                width=TILE,
             )
 
 
@@ -122,10 +116,36 @@ def checks(found: Health) -> None:
         "checks",
         title,
         check_rows(found),
-        None,
+        None,  # names and sentences: nothing that a chart could show
         note="A failed blocking check publishes nothing: readers stay on the generation before it.",
         empty=f"{found.checks_passed:,} checks passed, none failed."
         + (f" {found.checks_warned:,} warned: the run's log and Dagster name them." if found.checks_warned else ""),
+    )
+
+
+def summary() -> None:
+    """What the newest run's checks found, in one card."""
+    found = warehouse.health()
+    if found is None:
+        st.info("No run has left its health yet; `market-pipeline run all` writes it.", icon=":material/inbox:")
+        return
+    rows = check_rows(found)
+    blocking = [check.name for check in found.failed_checks if check.severity == "error"]
+    run = found.last_run
+    if blocking:
+        title = f"{words.count(len(blocking), 'blocking check')} failed: {words.names(blocking)}"
+    elif run is not None and run.status != "success":
+        title = f"The newest run {run.status}: {run.error or 'no reason given'}"
+    else:
+        warned = f", {found.checks_warned:,} warned" if found.checks_warned else ""
+        title = f"No blocking check failed: {found.checks_passed:,} passed{warned}"
+    card(
+        "checks",
+        title,
+        rows,
+        None,  # names and sentences: nothing that a chart could show
+        note="A failed blocking check publishes nothing: the generation before is served. **Trust** has the rest.",
+        empty="Nothing to mend." if not found.checks_warned else "The warnings are in the run's log and in Dagster.",
     )
 
 
@@ -182,6 +202,7 @@ def datasets(found: Health) -> None:
             for item in found.datasets
         ]
     )
+    whole = [{"dataset": f"{item.provider}/{item.dataset}", "fetched": item.fetched} for item in found.datasets]
     resumes = sorted({item.resumes_at for item in found.datasets if item.resumes_at})
     card(
         "datasets",
@@ -189,7 +210,14 @@ def datasets(found: Health) -> None:
         if late
         else "Every dataset is complete for the newest slice",
         told("datasets", rows, origin=HEALTH_ORIGIN),
-        None,
+        counted(
+            "datasets",
+            totals(whole, name="dataset", measure="fetched"),
+            name="dataset",
+            measure="fetched",
+            title="Instruments fetched",
+        ),
+        is_list=True,
         note=f"Deferred instruments can be asked again from {words.moment(resumes[0])}; `market-pipeline run all` asks."
         if resumes
         else "By the dates inside the data, never by when a job ran.",
@@ -229,6 +257,7 @@ def generations() -> None:
             rows,
             origin="it is in the records beside the files; `market-pipeline generations` prints it.",
         ),
-        None,
+        counted("generations", rows.to_pylist(), name="generation", measure="rows", title="Rows"),
+        is_list=True,
         note="`market-pipeline rollback` serves the one before; its bytes are compared with its hash first.",
     )

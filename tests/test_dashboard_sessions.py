@@ -114,3 +114,65 @@ def test_an_instrument_with_one_bar_has_every_page(folder: Path, build_db: Path)
     said = titles(show("prices", symbol="KIWI"))[0]
     assert said.endswith("on 20 Nov 2026, with no return on the day")
     assert "KIWI has too short a history for a cone" in titles(show("volatility", symbol="KIWI"))
+
+
+INJECTED = "x'; drop table dim_date; --"
+
+
+@pytest.mark.parametrize(
+    ("page", "asked"),
+    [
+        ("today", {"session": "1999-01-01", "scope": "Nobody", "prices": "Raw"}),
+        ("today", {"session": INJECTED, "scope": "Whole market", "traded": "$9 m", "map-view": "Pie"}),
+        ("prices", {"symbol": "KIWI", "bars": "Hourly", "range": "99Y", "averages": ["20", "7", "x"]}),
+        ("prices", {"symbol": "KIWI", "from": "2026-02-31", "to": "0001-01-01", "known": "2099-01-01"}),
+        ("prices", {"symbol": "KIWI", "prices": INJECTED, "known-at": "25:61"}),
+        ("compare", {"symbols": ["ORCA"] * 30, "subject": INJECTED, "range": ""}),
+        ("compare", {"symbols": ["ORCA", "KIWI"], "known": "not a day", "lines-view": "Pie"}),
+        ("sectors", {"week": INJECTED, "area": "x", "range": "x"}),
+        ("volatility", {"symbol": "KIWI", "from": INJECTED}),
+        ("explorer", {"tab": "Tables", "table": INJECTED}),
+        ("trust", {"cadence": INJECTED}),
+    ],
+)
+def test_an_address_that_makes_no_sense_has_the_page_as_it_is_without(
+    market: Warehouse, page: str, asked: dict[str, str | list[str]]
+) -> None:
+    test = show(page, **asked)
+    assert not test.exception
+    assert not test.error
+    assert titles(test)
+
+
+@pytest.mark.parametrize("text", [INJECTED, "<script>alert(1)</script>", "%", "A" * 5_000, "\N{SHARK}", "'", "**x**"])
+@pytest.mark.parametrize("page", ["prices", "compare", "volatility"])
+def test_a_symbol_that_nobody_has_is_said_as_it_was_typed(market: Warehouse, page: str, text: str) -> None:
+    test = show(page, symbol=text, symbols=[text])
+    assert not test.exception
+    assert not test.error
+    assert not titles(test)
+    (said,) = [element.value for element in test.info if "Nothing is called" in element.value]
+    assert "`market-pipeline symbols add` follows an instrument" in said
+    shown = said.split("**")[1] if "*" not in text else said
+    for char in "<>*":
+        assert char not in shown.replace(f"\\{char}", "") or "*" in text, "what is typed is no markup"
+    assert market.verify()
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "count"),
+    [
+        ("2026-07-04", "2026-07-05", 0),  # a holiday on a weekend
+        ("2026-03-08", "2026-03-08", 0),  # the Sunday of the change to summer time
+        ("2026-03-06", "2026-03-09", 2),  # the sessions around it
+        ("2025-10-31", "2025-11-03", 2),  # and around the change back
+        ("2026-11-20", "2026-11-20", 1),
+    ],
+)
+def test_days_without_a_session_are_no_bars(market: Warehouse, since: str, until: str, count: int) -> None:
+    test = show("prices", symbol="ORCA", price_view="Table", **{"from": since, "to": until})
+    assert not test.exception
+    if count:
+        assert len(test.dataframe[0].value) == count
+    else:
+        assert "ORCA has no bar in this range" in texts(test)

@@ -68,7 +68,7 @@ def describe(columns: Answer, tables: Answer) -> None:
         "table",
         f"{name}: {size}, {words.count(chosen['column_count'], 'column')}",
         rows,
-        None,
+        None,  # what columns mean is text
         note=chosen["description"] or "",
         empty=f"{name} has no rows yet. `market-pipeline run all` fills what has a source.",
         height=420,

@@ -202,7 +202,7 @@ def page() -> None:
             "actions",
             actions_title(actions, picked.symbol, span.since),
             actions,
-            None,
+            None,  # the chart above has them as marks on their days
             note="The marks of the weekly feed are its own dividends, and splits inferred from its adjustment factor."
             if found.is_feed
             else "",
@@ -220,7 +220,7 @@ def page() -> None:
             if corrected
             else f"No value of {picked.symbol} was corrected by a provider",
             restated,
-            None,
+            None,  # the chart above has them as marks on their days
             note=""
             if restated.is_empty
             else f"Values that changed after we had them, {words.count(moved, 'adjusted close')} among them only "

@@ -8,19 +8,17 @@ from typing import Any
 import streamlit as st
 
 import charts
-import warehouse
+import newest_run
 import words
-from cards import card, palette
+from cards import card, counted, palette
 from market import LEAST_VALUES, Asked, picked
-from newest_run import check_rows
 from warehouse import Answer, answer
 
 TITLE = "Today"
 ICON = ":material/today:"
 ORDER = 0
 PERIODS = {"day": "on the day", "week": "in the week"}
-TILE = 190
-PATHS = 300
+PATHS = 270
 STRONGEST = {"day": 0.03, "week": 0.06}
 
 
@@ -51,7 +49,6 @@ def tile(row: Mapping[str, Any]) -> None:
         delta_arrow="off",
         delta_color="gray" if not ratio else "blue" if ratio > 0 else "orange",
         border=True,
-        width=TILE,
         help=f"{row['name']}. {words.change(row['path_return_ratio'])} over the newest {len(row['path'])} bars.",
     )
 
@@ -65,13 +62,13 @@ def indices(asked: Asked) -> None:
     mean = next((row["symbol"] for row in found if row["asset_class"] == "mean"), "")
 
     def tiles() -> None:
-        left, right = st.columns([2, 3])
+        left, right = st.columns([9, 11])
         with left, st.container(horizontal=True):
             for row in found:
                 tile(row)
         with right:
             st.echarts_chart(
-                charts.indexed(paths, palette(), bold=mean, height=PATHS),
+                charts.indexed(paths, palette(), bold=mean, height=PATHS, has_slider=False),
                 height=PATHS,
                 key="indices-chart",
                 alt=f"Paths of the newest {paths.num_rows} bars, 100 before the first of them",
@@ -229,32 +226,6 @@ def breakouts(asked: Asked) -> None:
     )
 
 
-def checks() -> None:
-    """What the newest run's checks found."""
-    found = warehouse.health()
-    if found is None:
-        st.info("No run has left its health yet; `market-pipeline run all` writes it.", icon=":material/inbox:")
-        return
-    rows = check_rows(found)
-    blocking = [check.name for check in found.failed_checks if check.severity == "error"]
-    run = found.last_run
-    if blocking:
-        title = f"{words.count(len(blocking), 'blocking check')} failed: {words.names(blocking)}"
-    elif run is not None and run.status != "success":
-        title = f"The newest run {run.status}: {run.error or 'no reason given'}"
-    else:
-        warned = f", {found.checks_warned:,} warned" if found.checks_warned else ""
-        title = f"No blocking check failed: {found.checks_passed:,} passed{warned}"
-    card(
-        "checks",
-        title,
-        rows,
-        None,
-        note="A failed blocking check publishes nothing: the generation before is served. **Trust** has the rest.",
-        empty="Nothing to mend." if not found.checks_warned else "The warnings are in the run's log and in Dagster.",
-    )
-
-
 def events(asked: Asked) -> None:
     """Splits, dividends, listings, gaps and corrections of the session."""
     rows = answer("today_events", since=asked.day, until=asked.session_date)
@@ -271,7 +242,14 @@ def events(asked: Asked) -> None:
         "events",
         title,
         rows,
-        None,
+        counted(
+            "events",
+            [{"kind": kind, "count": count} for kind, count in sorted(kinds.items(), key=lambda item: -item[1])],
+            name="kind",
+            measure="count",
+            title="Events",
+        ),
+        is_list=True,
         note="Of the followed instruments. A correction counts on the day on which we saw it.",
         empty="Nothing of the kind is known of a followed instrument.",
     )
@@ -294,7 +272,7 @@ def page() -> None:
     breakouts(asked)
     left, right = st.columns(2)
     with left:
-        checks()
+        newest_run.summary()
     with right:
         events(asked)
 

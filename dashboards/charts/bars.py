@@ -46,7 +46,12 @@ def signed_bars(rows: Sequence[Mapping[str, Any]], palette: Palette, *, name: st
             "type": "value",
             "min": -_ceiling(room - low) if low < 0 else 0,
             "max": _ceiling(room + high) if high > 0 else 0,
-            "axisLabel": {"formatter": "{value} %", "hideOverlap": True, "showMinLabel": low >= 0},
+            "axisLabel": {
+                "formatter": "{value} %",
+                "hideOverlap": True,
+                "showMinLabel": low >= 0,
+                "showMaxLabel": high <= 0,
+            },
             "splitLine": {"lineStyle": {"color": palette.grid}},
         },
         "yAxis": {
@@ -111,7 +116,7 @@ def lines(
         "animation": False,
         "aria": {"enabled": True},
         "dataset": {"source": data},
-        "legend": {"top": 0, "left": 48, "itemWidth": 22, "itemHeight": 9},
+        "legend": {"type": "scroll", "top": 0, "left": 48, "itemWidth": 22, "itemHeight": 9},
         "tooltip": {"trigger": "axis", "valueFormatter": "%.1f %%", "confine": True},
         "grid": {"left": 8, "right": 16, "top": 34, "bottom": 34, "containLabel": True},
         "xAxis": {"type": "category", "boundaryGap": False},

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 import words
-from charts.frames import MAX_POINTS, thin
+from charts.frames import MAX_POINTS, apart, thin
 from charts.palette import Palette, Spec, hatch, ink_on, mix
 
 DASHES = ("solid", "dashed", "dotted")
@@ -49,14 +49,15 @@ def paths(found: Mapping[str, tuple[Sequence[dt.date], Sequence[float]]]) -> pa.
     )
 
 
-def indexed(table: pa.Table, palette: Palette, *, bold: str = "", height: int = 430) -> Spec:
+def indexed(table: pa.Table, palette: Palette, *, bold: str = "", height: int = 430, has_slider: bool = True) -> Spec:
     """Lines over the dates in `day`, one per further column, told apart by dash and by the name at their end too."""
     names = table.column_names[1:]
     data = table.set_column(0, "day", table["day"].cast(pa.string()))
     for index, name in enumerate(names, start=1):
         values = np.round(data[name].to_numpy(zero_copy_only=False).astype(float), 3)
         data = data.set_column(index, name, pa.array(values, from_pandas=True))
-    shifts = _apart(data, names, height=height - 100)
+    columns = {name: data[name].drop_null().to_pylist() for name in names}
+    shifts = apart({name: own for name, own in columns.items() if own}, height=height - (88 if has_slider else 62))
     series = []
     for index, name in enumerate(names):
         color = palette.series[index % len(palette.series)]
@@ -93,9 +94,9 @@ def indexed(table: pa.Table, palette: Palette, *, bold: str = "", height: int = 
         "animation": False,
         "aria": {"enabled": True},
         "dataset": {"source": data},
-        "legend": {"top": 0, "left": 60, "itemWidth": 26, "itemHeight": 9},
+        "legend": {"type": "scroll", "top": 0, "left": 60, "itemWidth": 26, "itemHeight": 9},
         "tooltip": {"trigger": "axis", "valueFormatter": "%.1f", "confine": True, "order": "valueDesc"},
-        "grid": {"left": 52, "right": min(room, 190), "top": 36, "bottom": 52},
+        "grid": {"left": 52, "right": min(room, 190), "top": 36, "bottom": 52 if has_slider else 26},
         "xAxis": {"type": "category", "boundaryGap": False, "axisLine": {"onZero": False}},
         "yAxis": {
             "type": "value",
@@ -104,26 +105,17 @@ def indexed(table: pa.Table, palette: Palette, *, bold: str = "", height: int = 
         },
         "dataZoom": [
             {"type": "inside", "zoomOnMouseWheel": "ctrl"},
-            {"type": "slider", "bottom": 4, "height": 16, "brushSelect": False, "showDataShadow": False},
+            {
+                "type": "slider",
+                "show": has_slider,
+                "bottom": 4,
+                "height": 16,
+                "brushSelect": False,
+                "showDataShadow": False,
+            },
         ],
         "series": series,
     }
-
-
-def _apart(table: pa.Table, names: Sequence[str], *, height: int, room: int = 14) -> dict[str, int]:
-    """By how many pixels to move each line's name down, so that no two stand on one another."""
-    columns = {name: table[name].drop_null().to_pylist() for name in names}
-    values = [value for column in columns.values() for value in column]
-    if not values:
-        return {}
-    scale = height / ((max(values) - min(values)) or 1)
-    shifts: dict[str, int] = {}
-    free = -1e12
-    for name in sorted((name for name in names if columns[name]), key=lambda name: -columns[name][-1]):
-        place = -columns[name][-1] * scale
-        shifts[name] = max(0, round(free - place))
-        free = place + shifts[name] + room
-    return shifts
 
 
 def correlations(rows: Sequence[Mapping[str, Any]], palette: Palette) -> Spec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,3 +74,24 @@ def brushable(spec: Mapping[str, Any], *, axes: int = 1) -> dict[str, Any]:
 def share(series: int, *, limit: int = MAX_POINTS) -> int:
     """Points for each of so many lines."""
     return limit // max(series, 1)
+
+
+def apart(lines: Mapping[str, Sequence[float]], *, height: float, room: int = 14) -> dict[str, int]:
+    """By how many pixels to move the name at each line's end down, so that no two stand on one another, on an axis of
+    this height over all of the lines' values."""
+    values = [value for own in lines.values() for value in own]
+    if not values:
+        return {}
+    scale = 0.8 * height / ((max(values) - min(values)) or 1)  # an axis ends on round numbers, so it spans some more
+    shifts: dict[str, int] = {}
+    free = -1e12
+    for name in sorted(lines, key=lambda name: -lines[name][-1]):
+        place = -lines[name][-1] * scale
+        shifts[name] = max(0, round(free - place))
+        free = place + shifts[name] + room
+    return shifts
+
+
+def narrow(option: Mapping[str, Any], *, width: int = 560) -> list[dict[str, Any]]:
+    """What a chart has otherwise on a telephone."""
+    return [{"query": {"maxWidth": width}, "option": dict(option)}]

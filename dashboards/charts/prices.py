@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from charts.frames import as_percent, derive, labels, when
+from charts.frames import apart, as_percent, derive, labels, when
 from charts.palette import Palette, Spec, hatch
 
 _DASHES = ("solid", "dashed", "dotted")
@@ -29,7 +29,7 @@ def candles(table: pa.Table, palette: Palette, measures: Measures) -> Spec:
     window, high, low = measures.band
     series: list[Spec] = [
         _candles(palette),
-        *_overlays(measures, palette),
+        *_overlays(table, measures, palette),
         _line(f"{window} high", high, palette.muted, dash="dotted", step="end"),
         _line(f"{window} low", low, palette.muted, dash="dotted", step="end"),
         _mark("Split, new for one", "split_mark", "split_ratio", "diamond", palette.line)
@@ -150,15 +150,22 @@ def _candles(palette: Palette) -> Spec:
     }
 
 
-def _overlays(measures: Measures, palette: Palette) -> list[Spec]:
+def _overlays(table: pa.Table, measures: Measures, palette: Palette) -> list[Spec]:
     """Lines over the candles, told apart by dash and by the name at their end as well as by colour."""
     colors = (palette.line, palette.accent, palette.text, palette.muted)
     label = {"color": palette.text, "fontSize": 10.5}
+    span = [pc.min(table["low_usd"]).as_py(), pc.max(table["high_usd"]).as_py()]
+    ends = {name: table[name].drop_null() for name in measures.overlays}
+    shifts = apart({name: [*span, own[-1].as_py()] for name, own in ends.items() if len(own)}, height=300, room=12)
     return [
         _line(name, column, colors[index % 4], dash=_DASHES[index % 3])
         | {
-            "endLabel": {**label, "show": name[0].isdigit(), "formatter": name.split("-")[0]},
-            "labelLayout": {"moveOverlap": "shiftY"},
+            "endLabel": {
+                **label,
+                "show": name[0].isdigit(),
+                "formatter": name.split("-")[0],
+                "offset": [0, shifts.get(column, 0)],
+            },
         }
         for index, (column, name) in enumerate(measures.overlays.items())
     ]
@@ -173,7 +180,8 @@ def _panel(names: Mapping[str, str], palette: Palette, *, axis: int) -> list[Spe
 
 
 def _legend(names: list[str], *, top: float, left: float) -> Spec:
-    return {"top": top, "left": left, "right": 16, "itemWidth": 22, "itemHeight": 9, "data": names, "padding": 3}
+    place: Spec = {"type": "scroll", "top": top, "left": left, "right": 16}
+    return {**place, "itemWidth": 22, "itemHeight": 9, "data": names, "padding": 3}
 
 
 def _line(name: str, column: str, color: str, *, axis: int = 0, dash: str = "solid", step: str = "") -> Spec:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 import words
-from charts.frames import as_percent, derive
+from charts.frames import as_percent, derive, narrow
 from charts.palette import LIGHT, Palette, Spec, hatch, ink_on, mix
 
 if TYPE_CHECKING:
@@ -140,6 +140,12 @@ def shares(table: pa.Table, palette: Palette, *, order: Iterable[str]) -> Spec:
             {"type": "slider", "bottom": 4, "height": 16, "brushSelect": False, "showDataShadow": False},
         ],
         "series": series,
+        "media": narrow(
+            {
+                "legend": {"type": "scroll", "orient": "horizontal", "left": 0, "right": 0, "top": 0, "data": names},
+                "grid": {"right": 12, "top": 34},
+            }
+        ),
     }
 
 
@@ -175,4 +181,4 @@ def distribution(table: pa.Table, palette: Palette) -> alt.LayerChart | alt.Face
     week = base.mark_point(
         shape="diamond", size=95, filled=True, color=palette.down, stroke=palette.background, strokeWidth=1, opacity=1
     ).encode(x="week_average_ratio:Q", tooltip=tips)
-    return alt.layer(whisker, box, median, week)
+    return alt.layer(whisker, box, median, week).properties(description="Weekly returns by sector")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import words
+from charts.frames import narrow
 from charts.palette import Palette, Spec, hatch, ink_on, mix
 
 
@@ -81,6 +82,7 @@ def _heatmap(name: str, columns: Sequence[str], rows: Sequence[str], cells: Sequ
         "xAxis": {"type": "category", "data": columns, **bare},
         "yAxis": {"type": "category", "data": rows, **bare},
         "series": [{"type": "heatmap", "name": name, "data": cells}],
+        "media": narrow({"series": [{"data": [{**cell, "label": {"show": False}} for cell in cells]}]}),
     }
 
 

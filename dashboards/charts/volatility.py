@@ -128,7 +128,7 @@ def ranking(
     return {
         "animation": False,
         "aria": {"enabled": True},
-        "legend": {"top": 0, "left": 8, "itemWidth": 14, "itemHeight": 9},
+        "legend": {"type": "scroll", "top": 0, "left": 8, "itemWidth": 14, "itemHeight": 9},
         "tooltip": {"trigger": "axis", "axisPointer": {"type": "shadow"}, "valueFormatter": "%.1f %%", "confine": True},
         "grid": {"left": 8, "right": 20, "top": 30, "bottom": 8, "containLabel": True},
         "xAxis": {
@@ -256,7 +256,7 @@ def zscores(rows: Sequence[Mapping[str, Any]], palette: Palette, scores: Scores,
     return {
         "animation": False,
         "aria": {"enabled": True},
-        "legend": {"top": 0, "left": 40, "itemWidth": 14, "itemHeight": 10},
+        "legend": {"type": "scroll", "top": 0, "left": 40, "itemWidth": 14, "itemHeight": 10},
         "tooltip": {
             "trigger": "item",
             "formatter": f"<b>{{b}}</b><br>{across_name}, {up_name.lower()}: {{c}}",
