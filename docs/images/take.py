@@ -29,8 +29,9 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"
 
 def settle(page: Page) -> None:
     """Wait until Streamlit has run and what it drew stands still."""
-    page.wait_for_selector("[data-testid=stMainBlockContainer]", timeout=60_000)
-    page.wait_for_timeout(6_000)
+    page.wait_for_selector("h1", timeout=60_000)
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=60_000)
+    page.wait_for_timeout(4_000)
 
 
 def main() -> int:
@@ -50,7 +51,7 @@ def main() -> int:
             page.close()
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         page.goto(f"http://127.0.0.1:{settings.dagster_port}/assets")
-        page.wait_for_selector("text=bronze_alpha_vantage", timeout=60_000)
+        page.wait_for_selector("text=bronze_alpha_vantage", timeout=180_000)
         page.wait_for_timeout(4_000)
         page.screenshot(path=FOLDER / "dagster-assets.png")
         browser.close()
