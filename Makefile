@@ -34,11 +34,40 @@ demo: .venv/.run ## Fill the fictional market's lake and publish gold (no key, n
 dev: .venv/.run ## Serve Dagster and the dashboard until Ctrl-C
 	@$(BIN)/market-pipeline dev
 
+.PHONY: up down wipe logs backup restore backfill smoke
+up: ## Build and start the containers, with demo data or, with a key in .env, real data
+	@docker/stack up
+
+down: ## Stop the containers; their data stays
+	@docker/stack down
+
+wipe: ## Stop the containers and delete all their data
+	@docker/stack wipe
+
+logs: ## What the containers said last; FOLLOW=1 goes on
+	@docker/stack logs
+
+backup: ## Copy lake, state and Dagster's database into TO=folder, with hashes
+	@docker/stack backup $(TO)
+
+restore: ## Bring the backup FROM=folder into an empty stack
+	@docker/stack restore $(FROM)
+
+backfill: ## Fetch what DATASET lacks since SINCE (UNTIL=...), in the containers
+	@docker/stack backfill $(DATASET) $(SINCE) $(UNTIL)
+
+smoke: ## Check the running containers: health, ports, rights, data; KILLS=1 and RESTORE=1 for more
+	@docker/smoke
+
 .PHONY: check
 check: .venv/.dev ## Format, lint, types, imports, SQL, generated files
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-sql check-types check-dashboards check-rest
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-sql check-types check-dashboards check-containers check-rest
 
-.PHONY: check-sql check-types check-dashboards check-rest
+.PHONY: check-sql check-types check-dashboards check-containers check-rest
+check-containers:
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/compose-lint check --fail-on high compose.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml docker/compose.seaweedfs.yaml
 check-sql:
 	$(BIN)/sqlfluff lint --disable-progress-bar dbt/models dbt/published dbt/tests/*.sql
 	$(BIN)/sqlfluff lint --disable-progress-bar --templater placeholder \
@@ -93,8 +122,10 @@ COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-ha
 
 .PHONY: lock
 lock: ## Resolve the locks anew (needs uv)
-	$(COMPILE) --extra build --extra dev pyproject.toml -o requirements-dev.lock
-	$(COMPILE) --extra build -c requirements-dev.lock pyproject.toml -o requirements.lock
+	$(COMPILE) --extra build --extra dashboard --extra dev pyproject.toml -o requirements-dev.lock
+	$(COMPILE) --extra build --extra dashboard -c requirements-dev.lock pyproject.toml -o requirements.lock
+	$(COMPILE) -c requirements.lock pyproject.toml -o docker/pipeline.lock
+	$(COMPILE) -c requirements.lock docker/dashboard.in -o docker/dashboard.lock
 	echo uv | $(COMPILE) - -o requirements-install.lock
 
 .PHONY: clean

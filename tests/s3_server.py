@@ -32,6 +32,7 @@ class S3Server:
     folder: Path
     ports: dict[str, int] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    identities: dict[str, object] | None = None  # SeaweedFS's configuration in place of one identity that may all
 
     @property
     def endpoint(self) -> str:
@@ -55,9 +56,8 @@ class S3Server:
         config = self.folder / "identities.json"
         credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
-        config.write_text(
-            json.dumps({"identities": [{"name": "pipeline", "credentials": credentials, "actions": actions}]})
-        )
+        alone = {"identities": [{"name": "pipeline", "credentials": credentials, "actions": actions}]}
+        config.write_text(json.dumps(self.identities or alone))
         port = self.ports
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(

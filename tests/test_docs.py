@@ -73,7 +73,8 @@ def test_the_example_environment_names_every_variable_and_no_other() -> None:
             else (provider.auth.setting, provider.base_url_setting, provider.plan_setting)
         )
     }
-    assert named == own | theirs
+    compose = set(re.findall(r"\$\{([A-Z0-9_]+)", text_of("compose.yaml"))) - {"MARKET_PIPELINE_VERSION"}
+    assert named == own | theirs | compose
 
 
 def test_the_provider_in_the_documentation_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

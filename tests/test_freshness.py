@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from market_pipeline.cli import freshness
+from market_pipeline import freshness
 from market_pipeline.partition import Grain
 
 

@@ -206,7 +206,8 @@ def test_automation_runs_where_a_real_key_is(
     (settings.dbt_target / "manifest.json").write_bytes(manifest)
     repository = build(settings).get_repository_def()
     status = {sensor.name: sensor.default_status.value for sensor in repository.sensor_defs}
-    assert status == {"automation": automation, "resume": automation, "reaper": "RUNNING", "alert": "STOPPED"}
+    tidying = {"reaper": "RUNNING", "pruner": "RUNNING", "alert": "STOPPED", "watch": "STOPPED"}
+    assert status == {"automation": automation, "resume": automation, **tidying}
     assert {schedule.default_status.value for schedule in repository.schedule_defs} == {automation}
 
 

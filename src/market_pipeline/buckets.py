@@ -1,13 +1,28 @@
-"""The buckets of a lake in an S3 store: made once, with versioning, so that no write takes earlier bytes away."""
+"""The buckets of a lake in an S3 store: made once, with versioning, so that no write takes earlier bytes away.
+
+Who owns the store also has them keep evidence for some days whoever asks for its deletion, and forget what was
+temporary. What does not belong here: who may do what in them (`identities`).
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
+from minio.commonconfig import ENABLED, GOVERNANCE, Filter
 from minio.error import MinioException, S3Error
+from minio.lifecycleconfig import (
+    AbortIncompleteMultipartUpload,
+    Expiration,
+    LifecycleConfig,
+    NoncurrentVersionExpiration,
+    Rule,
+)
+from minio.objectlockconfig import DAYS, ObjectLockConfig
 from minio.versioningconfig import VersioningConfig
 
 from market_pipeline.errors import LakeError, StoreUnavailable
@@ -16,55 +31,130 @@ from market_pipeline.settings import S3
 _ENABLED = "Enabled"
 _PASSING = ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout")
 _UNABLE = ("NotImplemented", "AccessDenied", "MethodNotAllowed")
+# What stores answer to a rule, or to a lock, that they do not know.
+_UNKNOWN = (*_UNABLE, "MalformedXML", "InvalidArgument", "InvalidRequest", "InvalidBucketState", "NotSupported")
+# Where keys are temporary, and how long replaced objects of the lake bucket stay.
+_TEMPORARY, _REPLACED_DAYS = "probe/", 30
 _log = logging.getLogger(__name__)
 
 
-def make_buckets(place: S3) -> tuple[str, ...]:
-    """Make the buckets that are not there, and switch versioning on; returns the names of those made.
-
-    Raises StoreUnavailable when nobody answers, LakeError when the store refuses.
-    """
+def client_of(place: S3) -> Minio:
+    """A client that gives a store that does not answer some seconds, no more."""
     address = urlsplit(place.endpoint)
-    client = Minio(
+    return Minio(
         endpoint=address.netloc,
         access_key=place.access_key,
         secret_key=place.secret_key,
         secure=address.scheme == "https",
         region=place.region,
-        http_client=urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=5, read=30), retries=urllib3.Retry(3, backoff_factor=0.3)
-        ),
+        http_client=http_pool(),
     )
-    made = []
+
+
+def http_pool() -> urllib3.PoolManager:
+    """Connections for a handful of calls."""
+    return urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=5, read=30), retries=urllib3.Retry(3, backoff_factor=0.3)
+    )
+
+
+@contextmanager
+def telling(place: S3, what: str) -> Iterator[None]:
+    """Turn the client's errors into ours; `what` is what the store would have refused to do, with the remedy."""
     try:
-        for name in (place.bronze_bucket, place.lake_bucket):
-            if not client.bucket_exists(bucket_name=name):
-                _make(client, name, place.region)
-                made.append(name)
-            _keep_versions(client, name)
+        yield
     except S3Error as error:
         if error.code in _PASSING:
             raise StoreUnavailable(
                 f"The S3 store at {place.endpoint} is too busy ({error.code}); run again later"
             ) from None
-        raise LakeError(
-            f"The S3 store at {place.endpoint} refuses to make its buckets ({error.code}); check "
-            "MARKET_PIPELINE_S3_ACCESS_KEY and MARKET_PIPELINE_S3_SECRET_KEY, or make them yourself: "
-            f"{place.bronze_bucket} and {place.lake_bucket}, with versioning"
-        ) from None
+        raise LakeError(f"The S3 store at {place.endpoint} refuses to {what.format(code=error.code)}") from None
     except (MinioException, urllib3.exceptions.HTTPError) as error:
         raise StoreUnavailable(
             f"The S3 store at {place.endpoint} does not answer ({type(error).__name__}); start it and run again"
         ) from None
+
+
+def make_buckets(place: S3, *, retention_days: int = 0) -> tuple[str, ...]:
+    """Make the buckets that are not there, and switch versioning on; returns the names of those made. With
+    `retention_days` no version of an object in a new bronze bucket can be deleted for so long, by its default of
+    object lock.
+
+    Raises StoreUnavailable when nobody answers, LakeError when the store refuses.
+    """
+    client = client_of(place)
+    made = []
+    with telling(
+        place,
+        "make its buckets ({code}); check MARKET_PIPELINE_S3_ACCESS_KEY and MARKET_PIPELINE_S3_SECRET_KEY, or make "
+        f"them yourself: {place.bronze_bucket} and {place.lake_bucket}, with versioning",
+    ):
+        for name in (place.bronze_bucket, place.lake_bucket):
+            days = retention_days if name == place.bronze_bucket else 0
+            if not client.bucket_exists(bucket_name=name):
+                _make(client, name, place.region, is_locked=days > 0)
+                made.append(name)
+            _keep_versions(client, name)
+            if days:
+                _retain(client, name, days)
     return tuple(made)
 
 
-def _make(client: Minio, name: str, region: str) -> None:
+def forget_temporary(place: S3) -> None:
+    """Have the store remove probes after a day, replaced objects of the lake after a month, and uploads that were never
+    completed. Bronze keeps every version."""
+    client = client_of(place)
+    uploads = Rule(
+        ENABLED,
+        rule_filter=Filter(prefix=""),
+        rule_id="unfinished-uploads",
+        abort_incomplete_multipart_upload=AbortIncompleteMultipartUpload(days_after_initiation=1),
+    )
+    lake = [
+        Rule(
+            ENABLED,
+            rule_filter=Filter(prefix=_TEMPORARY),
+            rule_id="temporary",
+            expiration=Expiration(days=1),
+            noncurrent_version_expiration=NoncurrentVersionExpiration(noncurrent_days=1),
+        ),
+        Rule(
+            ENABLED,
+            rule_filter=Filter(prefix=""),
+            rule_id="replaced",
+            noncurrent_version_expiration=NoncurrentVersionExpiration(noncurrent_days=_REPLACED_DAYS),
+        ),
+    ]
+    with telling(place, "have a lifecycle ({code}); set one yourself, docs/operations.md says which"):
+        for name, rules in ((place.bronze_bucket, []), (place.lake_bucket, lake)):
+            try:
+                client.set_bucket_lifecycle(bucket_name=name, config=LifecycleConfig([*rules, uploads]))
+            except S3Error as error:  # MinIO has no such rule: it removes unfinished uploads by itself
+                if error.code not in _UNKNOWN:
+                    raise
+                if rules:
+                    client.set_bucket_lifecycle(bucket_name=name, config=LifecycleConfig(rules))
+
+
+def _make(client: Minio, name: str, region: str, *, is_locked: bool) -> None:
+    """A lock can only be had from the beginning; a store that knows none makes a plain bucket."""
     try:
-        client.make_bucket(bucket_name=name, location=region)
+        client.make_bucket(bucket_name=name, location=region, object_lock=is_locked)
     except S3Error as error:
-        if error.code != "BucketAlreadyOwnedByYou":  # another process was faster
+        if is_locked and error.code in _UNKNOWN:
+            _make(client, name, region, is_locked=False)
+        elif error.code != "BucketAlreadyOwnedByYou":  # another process was faster
             raise
+
+
+def _retain(client: Minio, name: str, days: int) -> None:
+    """A bucket without a lock is told of and used all the same: versions are kept there too, but can be deleted."""
+    try:
+        client.set_object_lock_config(bucket_name=name, config=ObjectLockConfig(GOVERNANCE, days, DAYS))
+    except S3Error as error:
+        if error.code not in _UNKNOWN:
+            raise
+        _log.warning("Bucket %s has no object lock (%s); who owns the store can delete evidence", name, error.code)
 
 
 def _keep_versions(client: Minio, name: str) -> None:

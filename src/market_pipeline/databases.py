@@ -28,7 +28,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import httpx2
 
-from market_pipeline.errors import ConfigurationError
+from market_pipeline.errors import ConfigurationError, StoreUnavailable
 from market_pipeline.feed import Feed, Instrument, Request
 from market_pipeline.partition import Slice
 from market_pipeline.settings import LOOPBACK, passwords
@@ -136,6 +136,26 @@ class Transport(httpx2.BaseTransport):
         if word == "unreachable":
             raise httpx2.ConnectError("the database can't be reached")
         return _answer(422, word.encode())
+
+
+def read(url: str, query: str, *, setting: str) -> bytes:
+    """The rows of one query as a Parquet file, for ourselves. `setting` names the address's variable for errors.
+
+    Raises StoreUnavailable when the database does not answer, ConfigurationError when it refuses.
+    """
+    quiet = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    transport = Transport(url, setting=setting, query=lambda _: query, environment=quiet)
+    request = httpx2.Request("GET", "sql://database/rows", params={"query_sha256": _sha256(query)})
+    try:
+        answer = transport.handle_request(request)
+    except httpx2.ConnectError:
+        raise StoreUnavailable(f"The database of {setting} does not answer; start it and run again") from None
+    body = answer.read()
+    if answer.status_code != 200:
+        raise ConfigurationError(
+            f"The database of {setting} refuses ({body.decode('ascii', 'replace')}); mend its address"
+        )
+    return body
 
 
 def _problem(url: str) -> str | None:

@@ -1,4 +1,5 @@
-"""The only reader of environment variables: process environment first, then `.env` at the repository's root.
+"""The only reader of environment variables: process environment first, then `.env` at the repository's root, or in its
+place the files that `MARKET_PIPELINE_ENV_FILE` names (containers: the copies that are readable by their user alone).
 
 A profile is one lake with everything beside it; `live` is the real one, `demo` the fictional market, any other word a
 lake of its own. Sample profiles may set the clock, the live one may not.
@@ -27,6 +28,7 @@ PREFIX = "MARKET_PIPELINE_"
 # A shorter secret (`demo`, say) is a word of ordinary text: replacing it would only spoil what is told.
 SECRET_LENGTH = 5
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+ENV_FILE = f"{PREFIX}ENV_FILE"
 
 
 class _Fields(BaseModel):
@@ -37,6 +39,7 @@ class _Fields(BaseModel):
 
     profile: str = Field(default="live", pattern=r"^[a-z][a-z0-9-]{0,31}$")
     home: Path = REPOSITORY / "data"
+    warehouse_home: Path | None = None
     clock: dt.datetime | None = None
     universe: str = ""
     alert_url: SecretStr | None = None
@@ -45,15 +48,21 @@ class _Fields(BaseModel):
     s3_region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{2,32}$")
     s3_access_key: SecretStr | None = None
     s3_secret_key: SecretStr | None = None
+    store_identities: str = Field(default="", pattern=r"^(minio|seaweedfs|external|)$")
+    bronze_retention_days: int = Field(default=0, ge=0, le=3650)
+    database_url: str = Field(default="", pattern=r"^(postgresql://[\w.-]+@[\w.-]+(:\d{1,5})?/[a-z][a-z0-9_]{0,30}|)$")
     automation: str = Field(default="", pattern=r"^(on|off|)$")
     trailing_sessions: int = Field(default=5, ge=0, le=60)
     max_rejected_ratio: float = Field(default=0.01, ge=0, le=1)
     min_row_ratio: float = Field(default=0.7, ge=0, le=1)
     min_coverage_ratio: float = Field(default=0.5, ge=0, le=1)
     keep_generations: int = Field(default=3, ge=3)
+    keep_log_days: int = Field(default=30, ge=1)
     dashboard_port: int = Field(default=8501, ge=1, le=65535)
     dagster_port: int = Field(default=3000, ge=1, le=65535)
     sandbox_port: int = Field(default=8765, ge=1, le=65535)
+    metrics_port: int = Field(default=9464, ge=1, le=65535)
+    sandbox_url: str = Field(default="", pattern=r"^(http://[a-z0-9._-]+:\d{1,5}|)$")
 
     @field_validator("clock")
     @classmethod
@@ -152,14 +161,27 @@ class Settings:
         return S3(endpoint, self.fields.s3_region, access_key, secret_key, *buckets)
 
     @property
+    def s3_role(self) -> str:
+        """Whose rights the store's key has, as whoever made the identities left it; empty where nobody said."""
+        return self.variables.get(f"{PREFIX}S3_ROLE", "")
+
+    @property
     def warehouse(self) -> Path:
-        """Published generations of gold."""
-        return self.root / "warehouse"
+        """Published generations of gold. A home of their own lets readers mount them and nothing else."""
+        home = self.fields.warehouse_home
+        return self.root / "warehouse" if home is None else home.expanduser().resolve() / self.profile
 
     @property
     def state(self) -> Path:
         """Quota ledger, locks, the user's own universe."""
         return self.root / "state"
+
+    @property
+    def database_url(self) -> str | None:
+        """Dagster's PostgreSQL database, None where it keeps SQLite files. The profile is part of its name, so that the
+        runs of sample data never meet real ones; the password is in the file that PGPASSFILE names."""
+        url = self.fields.database_url
+        return f"{url}_{self.profile.replace('-', '_')}" if url else None
 
     @property
     def dagster_home(self) -> Path:
@@ -216,6 +238,11 @@ class Settings:
         return self.fields.min_coverage_ratio
 
     @property
+    def keep_log_days(self) -> int:
+        """How many days Dagster keeps what a run logged; what it materialized stays."""
+        return self.fields.keep_log_days
+
+    @property
     def keep_generations(self) -> int:
         """How many published generations stay on disk."""
         return self.fields.keep_generations
@@ -234,6 +261,23 @@ class Settings:
     def sandbox_port(self) -> int:
         """Port of the sandbox."""
         return self.fields.sandbox_port
+
+    @property
+    def metrics_port(self) -> int:
+        """Port of the metrics for Prometheus."""
+        return self.fields.metrics_port
+
+    @property
+    def sandbox_url(self) -> str | None:
+        """The sandbox in a container beside this one, None for one on this machine. It is asked in the clear, so it
+        must be a neighbour, and only sample profiles ask it."""
+        url = self.fields.sandbox_url
+        host = _host(url) if url else None
+        if url and (host is None or not (_is_this_machine(host) or _is_neighbour(host))):
+            raise ConfigurationError(
+                f"{PREFIX}SANDBOX_URL must name this machine or a container beside it, such as http://sandbox:8765"
+            )
+        return url or None
 
     def key(self, provider: Provider) -> str | None:
         """The provider's key, None when none is set; the fictional market takes any, but has no database."""
@@ -274,14 +318,14 @@ class Settings:
         address is its key, so here it has a name only."""
         if provider.auth.place == "url":
             return provider.base_url
-        sandbox = f"http://127.0.0.1:{self.sandbox_port}/{provider.name}"
+        sandbox = f"{self.sandbox_url or f'http://127.0.0.1:{self.sandbox_port}'}/{provider.name}"
         url = self._variable(provider.base_url_setting) or (sandbox if self.is_demo else provider.base_url)
         host = _host(url)
         if host is None:
             raise ConfigurationError(
                 f"{provider.base_url_setting} is no base address; write https://host[:port][/path]"
             )
-        if url.lower().startswith("http:") and host not in LOOPBACK:
+        if url.lower().startswith("http:") and host not in LOOPBACK and not (self.is_demo and url == sandbox):
             raise ConfigurationError(f"{provider.base_url_setting} must be https: the key would travel in the clear")
         if self.is_sample and _is_same_site(host, _host(provider.base_url)):
             raise ConfigurationError(
@@ -376,11 +420,17 @@ def _is_this_machine(host: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
+def _env_files() -> list[Path]:
+    """Files of settings, the last one wins."""
+    named = os.environ.get(ENV_FILE, "")
+    return [Path(part) for part in named.split(os.pathsep) if part] or [REPOSITORY / ".env"]
+
+
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the environment once. `environ` replaces the process environment and `.env`, for tests."""
     if environ is None:
         try:
-            file = {k: v for k, v in dotenv_values(REPOSITORY / ".env").items() if v is not None}
+            file = {k: v for path in _env_files() for k, v in dotenv_values(path).items() if v is not None}
         except UnicodeDecodeError:
             raise ConfigurationError(".env is not UTF-8 text; write it anew: market-pipeline init") from None
         environ = {**file, **os.environ}

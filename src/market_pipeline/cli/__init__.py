@@ -1,8 +1,8 @@
 """The command line `market-pipeline`: data on stdout, progress and errors on stderr, exit codes that mean something.
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 a service does not answer, 4 key missing or refused, 5 call budget spent (says
-when to resume), 6 finished but a blocking check failed, 130 interrupted. Commands live in `setup`, `runs`, `reads` and
-`symbols`; heavy imports happen inside them.
+when to resume), 6 finished but a blocking check failed, 7 the code server must start again, 130 interrupted. Commands
+live in `setup`, `runs`, `reads` and `symbols`; heavy imports happen inside them.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ _COMMANDS = {
         "dev": "Serve Dagster and the dashboard on loopback until Ctrl-C.",
         "sandbox": "Serve every provider's API on a fictional market, or recorded payloads.",
     },
+    "metrics": {"metrics": "Serve the pipeline's figures for Prometheus."},
     "runs": {
         "run": "Fetch, normalize and publish, for the newest slices.",
         "backfill": "Plan, then fetch what a range is missing.",
@@ -68,6 +69,12 @@ _symbols = App(name="symbols", help="The user's own universe: which symbols are 
 for _name, _function in (("add", "add"), ("remove", "remove"), ("list", "list_symbols")):
     _symbols.command(f"market_pipeline.cli.symbols:{_function}", name=_name)
 app.command(_symbols)
+_stack = App(name="stack", help="What the containers' one-shot services run; on a machine: make up.")
+for _name, _function in (("secrets", "secrets"), ("init", "init"), ("demo", "demo_data"), ("parse", "parse")):
+    _stack.command(f"market_pipeline.cli.containers:{_function}", name=_name)
+for _name in ("backup", "restore", "manifest"):
+    _stack.command(f"market_pipeline.cli.backup:{_name}", name=_name)
+app.command(_stack)
 
 
 def exit_code(error: BaseException) -> int:

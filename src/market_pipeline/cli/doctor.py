@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from market_pipeline import calendar, providers
+from market_pipeline import calendar, history, providers
 from market_pipeline.errors import MarketPipelineError, StoreUnavailable
 from market_pipeline.feed import Provider
 from market_pipeline.s3 import S3Store
@@ -40,6 +40,8 @@ def probes(settings: Settings, *, with_keys: bool = False) -> tuple[Probe, ...]:
         ("python", _python),
         ("lake", lambda: _lake(settings)),
         ("create-only puts", lambda: _create_only(settings)),
+        *([("store identity", lambda: _identity(settings))] if settings.s3_role else []),
+        *([("Dagster's database", lambda: _database(settings))] if settings.database_url else []),
         ("disk", lambda: _disk(settings.home)),
         ("memory", _memory),
         ("dbt manifest", lambda: _manifest(settings)),
@@ -94,6 +96,24 @@ def _create_only(settings: Settings) -> Probe:
     ok = honours_create_only(FolderStore(settings.lake) if place is None else S3Store(place, patience_s=5))
     remedy = "use a file system with hard links" if place is None else "use an S3 store that honours If-None-Match"
     return Probe("create-only puts", ok, "honoured" if ok else "overwritten", "honoured", remedy)
+
+
+def _identity(settings: Settings) -> Probe:
+    """Whether the pipeline's key has its own rights only; a store without identities of ours is told of."""
+    is_owner = settings.s3_role == "owner"
+    found = (
+        "external: the store's own key, nothing is denied to it" if is_owner else f"{settings.s3_role}, denials tried"
+    )
+    return Probe("store identity", True, found, "one for each role", "let the store make identities, or use MinIO")
+
+
+def _database(settings: Settings) -> Probe:
+    runs = history.runs(settings)
+    newest = runs.get_column("created_at").max()
+    found = f"{runs.height} runs" + (
+        f", the newest of {newest:%Y-%m-%d %H:%M} UTC" if isinstance(newest, dt.datetime) else ""
+    )
+    return Probe("Dagster's database", True, found, "answers", "start the database")
 
 
 def _disk(home: Path) -> Probe:

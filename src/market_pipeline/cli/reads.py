@@ -92,7 +92,7 @@ def status(*, json: bool = False, check: bool = False) -> int:
 def _stale(pipeline: Pipeline, found: Health, tables: dict[str, str]) -> dict[str, str]:
     """Feeds and gold tables whose newest data is older than the calendar says it should be, and by how much. A feed
     that nobody can ask any more is as old as it is."""
-    from market_pipeline.cli import freshness  # noqa: PLC0415
+    from market_pipeline import freshness  # noqa: PLC0415
 
     now, late = pipeline.now(), {}
     present = {(d.provider, d.dataset): d for d in found.datasets}

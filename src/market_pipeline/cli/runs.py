@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from market_pipeline.orchestration.resources import Asked
     from market_pipeline.pipeline import Pipeline
 
-QUOTA, CHECK = 5, 6
+QUOTA, CHECK, RESTART = 5, 6, 7
 
 
 def run(
@@ -92,6 +92,7 @@ def backfill(
     dry_run: bool = False,
     refetch: bool = False,
     allow_partial: bool = False,
+    detach: bool = False,
 ) -> int:
     """Plan first (slices, calls, minutes, days), then fetch what is missing and rebuild what follows.
 
@@ -115,10 +116,13 @@ def backfill(
         Ask again for what is there.
     allow_partial
         Publish although symbols were refused or failed; the generation is marked as partial.
+    detach
+        Hand the plan to Dagster's daemon, as a backfill that its UI shows, and come back: it goes on whatever becomes
+        of this command. With 7 the code server has to start again first, because the history begins earlier now.
     """
     from market_pipeline.cli import arguments, bill  # noqa: PLC0415
     from market_pipeline.orchestration import legs  # noqa: PLC0415
-    from market_pipeline.orchestration.partitions import note_first_day  # noqa: PLC0415
+    from market_pipeline.orchestration.partitions import first_day, note_first_day  # noqa: PLC0415
     from market_pipeline.orchestration.resources import Asked  # noqa: PLC0415
     from market_pipeline.pipeline import Pipeline  # noqa: PLC0415
 
@@ -140,11 +144,35 @@ def backfill(
     if not any(lacking.values()):
         say("Nothing of the range is to be fetched; what bronze has is normalized again by: market-pipeline replay")
     asked = Asked(allow_partial=allow_partial, refetch=refetch, symbols=names, max_calls=max_calls)
+    known_since = first_day(pipeline.settings)
     for keys in lacking.values():
         if keys:
             note_first_day(pipeline.settings, dt.date.fromisoformat(keys[0]))
+    if detach:
+        return _hand_over(pipeline, f"backfill {target}", plan, asked=asked, known_since=known_since)
     with _market(pipeline, tuple(key for leg in plan for key in leg.selection)):
         return execute(pipeline, f"backfill {target}", plan, asked=asked)
+
+
+def _hand_over(pipeline: Pipeline, title: str, plan: Sequence[Leg], *, asked: Asked, known_since: dt.date) -> int:
+    """Leave the plan to the daemon, whose processes must know every slice of it."""
+    from market_pipeline.orchestration.backfills import hand_over  # noqa: PLC0415
+    from market_pipeline.orchestration.partitions import first_day  # noqa: PLC0415
+
+    if not any(leg.slice_keys for leg in plan):
+        return 0
+    begins = first_day(pipeline.settings)
+    if begins < known_since:
+        problem(
+            f"The history begins on {begins} now: start the code server again (docker compose restart code), then run "
+            "the same command"
+        )
+        return RESTART
+    backfill_id = hand_over(pipeline, title, plan, asked=asked)
+    say(
+        f"Backfill {backfill_id} is Dagster's now: http://127.0.0.1:{pipeline.settings.dagster_port}/runs/b/{backfill_id}"
+    )
+    return 0
 
 
 def replay(

@@ -104,6 +104,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 @contextlib.contextmanager
 def sandbox(settings: Settings) -> Iterator[str]:
     """The fictional market's address: the running sandbox, or one of our own for as long as the block lasts."""
+    if settings.sandbox_url is not None:  # in a container of its own
+        yield f"{settings.sandbox_url}/_sandbox/state"
+        return
     url = f"http://127.0.0.1:{settings.sandbox_port}/_sandbox/state"
     if is_taken(settings.sandbox_port):
         if not _is_sandbox(url):

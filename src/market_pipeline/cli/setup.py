@@ -146,6 +146,10 @@ def _described(settings: Settings) -> dict[str, object]:
         f"{PREFIX}S3_REGION": settings.fields.s3_region,
         f"{PREFIX}S3_ACCESS_KEY": "set" if settings.fields.s3_access_key else "not set",
         f"{PREFIX}S3_SECRET_KEY": "set" if settings.fields.s3_secret_key else "not set",
+        f"{PREFIX}STORE_IDENTITIES": settings.fields.store_identities or "as the store says that it is",
+        f"{PREFIX}BRONZE_RETENTION_DAYS": settings.fields.bronze_retention_days,
+        f"{PREFIX}DATABASE_URL": settings.database_url or "SQLite in the profile's folder",
+        f"{PREFIX}KEEP_LOG_DAYS": settings.keep_log_days,
         f"{PREFIX}UNIVERSE": ",".join(settings.universe) or "all followed instruments: market-pipeline symbols list",
         f"{PREFIX}ALERT_URL": "set" if settings.alert_url else "not set",
         f"{PREFIX}AUTOMATION": settings.fields.automation or "on with a real key, off for sample data",
@@ -157,6 +161,9 @@ def _described(settings: Settings) -> dict[str, object]:
         f"{PREFIX}DAGSTER_PORT": settings.dagster_port,
         f"{PREFIX}DASHBOARD_PORT": settings.dashboard_port,
         f"{PREFIX}SANDBOX_PORT": settings.sandbox_port,
+        f"{PREFIX}SANDBOX_URL": settings.sandbox_url or "this machine",
+        f"{PREFIX}METRICS_PORT": settings.metrics_port,
+        f"{PREFIX}WAREHOUSE_HOME": _short(settings.warehouse.parent),
     }
     for provider in providers.load().values():
         plan, pace = settings.pace(provider)

@@ -1,13 +1,22 @@
-"""Run failures as messages: one sensor, sent by apprise to `MARKET_PIPELINE_ALERT_URL`."""
+"""What goes wrong as messages, sent by apprise to `MARKET_PIPELINE_ALERT_URL`: one sensor for runs that failed, one for
+what lasts: failed checks, stale data, spent call budgets. What lasts is told once, and again when it comes back.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
+import json
+from collections.abc import Mapping
+
 import dagster as dg
 
-from market_pipeline.errors import ConfigurationError
+from market_pipeline import freshness
+from market_pipeline.errors import ConfigurationError, LakeError
 from market_pipeline.orchestration.resources import redact, target_of
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import Settings
+
+_WATCH_S = 300
 
 
 def sensor(settings: Settings) -> dg.SensorDefinition:
@@ -29,6 +38,58 @@ def sensor(settings: Settings) -> dg.SensorDefinition:
         send(settings, title=redact(title, pipeline), body=redact(body, pipeline))
 
     return alert
+
+
+def watcher(settings: Settings) -> dg.SensorDefinition:
+    """Tell what the newest run left that needs somebody. Its cursor holds what has been told."""
+
+    @dg.sensor(
+        name="watch",
+        minimum_interval_seconds=_WATCH_S,
+        default_status=dg.DefaultSensorStatus.RUNNING if settings.alert_url else dg.DefaultSensorStatus.STOPPED,
+        description="Sends a message about failed checks, stale data and spent call budgets.",
+    )
+    def watch(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        pipeline = Pipeline(settings)
+        present = troubles(pipeline, now=pipeline.now())
+        told = set(json.loads(context.cursor or "[]"))
+        new = {key: text for key, text in present.items() if key not in told}
+        if new:
+            what = next(iter(new.values())) if len(new) == 1 else f"{len(new)} troubles"
+            title = f"market-pipeline {settings.profile}: {what}"
+            send(settings, title=redact(title, pipeline), body=redact("\n".join(new.values()), pipeline))
+        context.update_cursor(json.dumps(sorted(present)))
+        return dg.SkipReason(f"{len(present)} troubles, {len(new)} of them new.")
+
+    return watch
+
+
+def troubles(pipeline: Pipeline, *, now: dt.datetime) -> Mapping[str, str]:
+    """What `health.json` says that somebody should look at, in words, by a key that stays as long as it lasts."""
+    try:
+        health = pipeline.warehouse.health()
+    except LakeError as error:
+        return {"health": str(error)}
+    if health is None:
+        return {}
+    found = {
+        f"check {check.name}": f"Check {check.name} failed: {check.message}"
+        for check in health.failed_checks
+        if check.severity == "error"
+    }
+    known = {(provider.name, feed.dataset): feed for provider, feed in pipeline.active_feeds()}
+    for dataset in health.datasets:
+        feed = known.get((dataset.provider, dataset.dataset))
+        if feed is None or not dataset.slice:
+            continue
+        late = freshness.of_feed(feed, slice_key=dataset.slice, newest_data_date=dataset.newest_data_date, now=now)
+        if late:
+            name = f"{dataset.provider}/{dataset.dataset}"
+            found[f"stale {name}"] = f"{name} is stale: {late}"
+    for quota in health.quota:
+        if quota.left == 0 and (quota.resets_at is None or dt.datetime.fromisoformat(quota.resets_at) > now):
+            found[f"quota {quota.provider}"] = f"The calls of {quota.provider} are spent until {quota.resets_at} UTC"
+    return found
 
 
 def send(settings: Settings, *, title: str, body: str) -> None:

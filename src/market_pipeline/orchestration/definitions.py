@@ -8,7 +8,7 @@ import warnings
 import dagster as dg
 
 from market_pipeline import providers
-from market_pipeline.orchestration import alerts, bronze, gold, schedules, silver
+from market_pipeline.orchestration import alerts, bronze, gold, pruning, schedules, silver
 from market_pipeline.orchestration.event_log import BATCH_SIZE, BATCH_SIZE_VARIABLE
 from market_pipeline.orchestration.resources import SESSION, Session, session_resource
 from market_pipeline.settings import Settings, load_settings
@@ -34,6 +34,8 @@ def build(settings: Settings, *, prepared: Session | None = None) -> dg.Definiti
         sensors=[
             *schedules.sensors(settings, made=jobs, followers=followers, is_on=is_on),
             alerts.sensor(settings),
+            alerts.watcher(settings),
+            pruning.sensor(settings),
         ],
         resources={SESSION: session_resource(settings, prepared)},
         executor=dg.in_process_executor,

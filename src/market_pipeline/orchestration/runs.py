@@ -17,9 +17,10 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.storage.tags import MAX_RETRIES_TAG
 
 from market_pipeline.errors import ConfigurationError
-from market_pipeline.orchestration import alerts, locks
+from market_pipeline.orchestration import alerts, database, locks
 from market_pipeline.orchestration.definitions import build
 from market_pipeline.orchestration.event_log import BATCH_SIZE, BATCH_SIZE_VARIABLE, BatchedEventLog
 from market_pipeline.orchestration.legs import GOLD, Leg
@@ -29,7 +30,7 @@ from market_pipeline.settings import Settings
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _INSTANCE = """\
-# Written by market-pipeline; changes are lost. One machine, SQLite in this folder, nothing leaves it.
+# Written by market-pipeline; changes are lost. Nothing leaves the machine.
 telemetry:
   enabled: false
 nux:
@@ -57,13 +58,24 @@ retention:
 compute_logs:
   module: dagster._core.storage.noop_compute_log_manager
   class: NoOpComputeLogManager
+"""
+_SQLITE = """\
 event_log_storage:
   module: {module}
   class: {name}
   config:
     base_dir: {folder}
 """
-
+# Without a password: libpq takes it from the file that PGPASSFILE names, so that it is in no configuration.
+_POSTGRES = """\
+storage:
+  postgres:
+    postgres_url: {url}
+run_retries:
+  enabled: true
+  max_retries: 3
+  retry_on_asset_or_op_failure: false  # a run whose process died is started again, one that was refused is not
+"""
 
 _NOTHING_SPECIAL = Asked()
 
@@ -92,11 +104,14 @@ def instance_home(settings: Settings) -> Path:
     home = settings.dagster_home
     home.mkdir(parents=True, exist_ok=True)
     file = home / "dagster.yaml"
-    text = _INSTANCE.format(
-        module=BatchedEventLog.__module__,
-        name=BatchedEventLog.__name__,
-        folder=json.dumps(str(home / "history" / "runs")),  # where Dagster's own storage has it; JSON is YAML
-    )
+    if settings.database_url is not None:
+        text = _INSTANCE + _POSTGRES.format(url=json.dumps(settings.database_url))
+    else:
+        text = _INSTANCE + _SQLITE.format(
+            module=BatchedEventLog.__module__,
+            name=BatchedEventLog.__name__,
+            folder=json.dumps(str(home / "history" / "runs")),  # where Dagster's own storage has it; JSON is YAML
+        )
     if not file.exists() or file.read_text(encoding="utf-8") != text:
         temporary = home / "dagster.yaml.tmp"
         temporary.write_text(text, encoding="utf-8")
@@ -105,13 +120,16 @@ def instance_home(settings: Settings) -> Path:
 
 
 def create_instance(settings: Settings) -> None:
-    """Make the instance's databases, once and by one process: two that migrate a new SQLite file together break it."""
+    """Make the instance's databases, by one process at a time: two that migrate a new SQLite file together break it. A
+    database on a server may be a new one behind the same folder, so it is looked at each time."""
     home = instance_home(settings)
     made = home / "created"
-    if made.is_file():
+    if settings.database_url is None and made.is_file():
         return
     with (home / "create.lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if settings.database_url is not None:
+            database.make(settings.database_url)
         with open_instance(settings) as instance:
             instance.get_runs(limit=1)
             instance.all_instigator_state()
@@ -166,7 +184,8 @@ def start(
                 partition_key=leg.slice_key,
                 raise_on_error=False,
                 run_id=run_id,
-                tags={f"{TAG}started_by": "command line", **asked.tags(), **leg.tags()},
+                # Nobody but its command can take up a run of this process, should it die.
+                tags={f"{TAG}started_by": "command line", MAX_RETRIES_TAG: "0", **asked.tags(), **leg.tags()},
             )
         finally:
             locks.release(settings.state, run_id)

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Leave out of an environment what its programs never read, and compile the rest. slim.sh FOLDER
+set -eu
+packages=$(echo "$1"/lib/python3*/site-packages)
+find "$packages" -depth -type d \( -name tests -o -name test -o -name include -o -name __pycache__ \) \
+    \( -path '*/pandas/*' -o -path '*/numpy/*' -o -path '*/pyarrow/*' -o -path '*/sqlalchemy/*' -o -path '*/dagster*' \
+    -o -path '*/babel/*' -o -path '*/Crypto/*' -o -path '*/networkx/*' -o -path '*/korean_lunar_calendar/*' \) \
+    ! -path '*/numpy/_core/*' ! -path '*/numpy/testing*' ! -path '*/pandas/_testing*' -exec rm -rf {} +
+# Typing stubs and sources of compiled modules.
+find "$packages" -type f \( -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.c' -o -name '*.h' \) -delete
+"$1/bin/python" -m compileall -q -j 0 "$packages" >/dev/null || true
