@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -128,5 +129,6 @@ def _password(file: Path, user: str) -> str:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError:
         return ""
-    rows = (line.split(":", 4) for line in lines if line and not line.startswith("#"))
-    return next((row[4] for row in rows if len(row) == 5 and row[3] in ("*", user)), "")
+    rows = (re.split(r"(?<!\\):", line, maxsplit=4) for line in lines if line and not line.startswith("#"))
+    word = next((row[4] for row in rows if len(row) == 5 and row[3] in ("*", user)), "")
+    return re.sub(r"\\(.)", r"\1", word)

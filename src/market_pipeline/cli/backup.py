@@ -34,7 +34,7 @@ LAYERS = ("bronze/", "silver/", "quarantine/", "reference/")
 _MANIFEST, _LAKE, _STATE = "manifest.json", "lake/", "state/"
 _LEDGER = "quota.sqlite"
 _NOT_KEPT = ("locks/", "runs/")
-_AT_ONCE = 64
+_AT_ONCE = 16  # payloads of 32 MiB at most: half of what the container may have
 _MIB = 1 << 20
 
 

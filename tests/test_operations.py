@@ -1,0 +1,173 @@
+"""What keeps a stack going unattended: the history of runs, their log's pruning, alerts about what lasts, metrics."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+import postgres
+from market_pipeline import history
+from market_pipeline.cli.metrics import Figures
+from market_pipeline.orchestration import alerts, database, pruning, runs
+from market_pipeline.pipeline import Pipeline
+from market_pipeline.settings import Settings, load_settings
+from market_pipeline.warehouse import DatasetHealth, FailedCheck, Health, ProviderQuota
+from sample_profile import receiving
+
+NOW = dt.datetime(2026, 11, 20, 22, tzinfo=dt.UTC)
+
+
+@dg.asset(key=["bronze", "somebody", "something"])
+def something() -> None:
+    """An asset of no feed."""
+
+
+def run_once(instance: dg.DagsterInstance, *, tag: str) -> str:
+    """A run as the command line starts one."""
+    result = dg.materialize([something], instance=instance, tags={"market_pipeline/started_by": tag})
+    return result.run_id
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name in [name for name in os.environ if name.startswith(("MARKET_PIPELINE_", "PG"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MARKET_PIPELINE_HOME", str(tmp_path))
+    monkeypatch.setenv("MARKET_PIPELINE_PROFILE", "demo")
+    monkeypatch.setenv("MARKET_PIPELINE_CLOCK", NOW.isoformat())
+    return load_settings()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Postgres]:
+    with postgres.serving("owner-secret-0123456789") as found:
+        found.run("create role dagster login createdb password 'a:word of dagster';")
+        yield found
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def stored(
+    request: pytest.FixtureRequest, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    """Dagster's storage, embedded and as in containers."""
+    if request.param == "sqlite":
+        return settings
+    found: postgres.Postgres = request.getfixturevalue("server")
+    file = tmp_path / "pgpass"
+    file.write_text("# of a container\nelsewhere:5432:*:other:nothing\n*:*:*:dagster:a\\:word of dagster\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(file))
+    monkeypatch.setenv("MARKET_PIPELINE_DATABASE_URL", f"postgresql://dagster@127.0.0.1:{found.port}/d{os.getpid()}")
+    return load_settings()
+
+
+def test_the_history_of_runs_and_the_pruning_of_their_log(stored: Settings) -> None:
+    runs.create_instance(stored)
+    assert history.runs(stored).is_empty()
+    with runs.open_instance(stored) as instance:
+        first, second = run_once(instance, tag="command line"), run_once(instance, tag="backfill")
+        found = history.runs(stored)
+        assert found.get_column("run_id").to_list() == [first, second]
+        assert found.get_column("started_by").to_list() == ["command line", "backfill"]
+        assert found.get_column("status").to_list() == ["success", "success"]
+        assert all(0 <= seconds < 120 for seconds in found.get_column("run_seconds"))
+        assert set(found.schema) == set(history.RUNS)
+
+        before = {run_id: len(instance.all_logs(run_id)) for run_id in (first, second)}
+        number, last = pruning.prune(instance, before=dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1))
+        assert number == 2
+        assert last is not None
+        kept = [entry.dagster_event_type for entry in instance.all_logs(first)]
+        assert dg.DagsterEventType.ASSET_MATERIALIZATION in kept
+        assert len(kept) < before[first] // 2
+        assert instance.get_latest_materialization_event(something.key) is not None
+        assert instance.get_run_by_id(first) is not None
+        assert pruning.prune(instance, before=dt.datetime.now(dt.UTC), after=last)[0] == 0
+
+
+def test_a_database_is_made_once(server: postgres.Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "pgpass"
+    file.write_text("*:*:*:dagster:a\\:word of dagster\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(file))
+    url = f"postgresql://dagster@127.0.0.1:{server.port}/made_here"
+    assert database.make(url)
+    assert not database.make(url)
+
+
+def health(**changed: object) -> Health:
+    """What a run left, with troubles."""
+    return Health(
+        **{  # type: ignore[arg-type]
+            "written_at": NOW.isoformat(),
+            "as_of": NOW.isoformat(),
+            "profile": "demo",
+            "generation": None,
+            "failed_checks": (
+                FailedCheck("close_is_positive", "bars", "2 rows", 2, "error"),
+                FailedCheck("volume_is_usual", "bars", "1 row", 1, "warn"),
+            ),
+            "datasets": (DatasetHealth("fmp", "eod_raw", "2026-11-13", 5, 5, newest_data_date="2026-11-13"),),
+            "quota": (ProviderQuota("fmp", "free", 250, 250, 0, "2026-11-21T05:00:00+00:00"),),
+            "rows_by_layer": {"silver_rows": 7},
+            **changed,
+        }
+    )
+
+
+def test_what_lasts_is_told_once_and_again_when_it_comes_back(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = Pipeline(settings)
+    pipeline.initialize()
+    with receiving() as (url, messages):
+        monkeypatch.setenv("MARKET_PIPELINE_ALERT_URL", url)
+        watch = alerts.watcher(load_settings())
+        assert watch.default_status is dg.DefaultSensorStatus.RUNNING
+
+        def tick(cursor: str | None) -> str | None:
+            context = dg.build_sensor_context(cursor=cursor)
+            return watch.evaluate_tick(context).cursor
+
+        pipeline.warehouse.write_health(health())
+        cursor = tick(None)
+        assert len(messages) == 1
+        text = str(messages[0])
+        for words in ("close_is_positive", "fmp/eod_raw is stale", "calls of fmp are spent"):
+            assert words in text
+        assert "volume_is_usual" not in text, "a warning is no alarm"
+        cursor = tick(cursor)
+        assert len(messages) == 1
+        pipeline.warehouse.write_health(health(failed_checks=()))
+        cursor = tick(cursor)
+        assert len(messages) == 1
+        pipeline.warehouse.write_health(health())
+        tick(cursor)
+        assert len(messages) == 2
+        assert "fmp are spent" not in str(messages[1])
+
+
+def test_prometheus_gets_figures_and_names_what_cant_be_read(settings: Settings) -> None:
+    pipeline = Pipeline(settings)
+    pipeline.initialize()
+    registry = CollectorRegistry()
+    registry.register(Figures(settings))
+    assert 'market_pipeline_info{profile="demo"' in generate_latest(registry).decode()
+    pipeline.warehouse.write_health(health())
+    text = generate_latest(registry).decode()
+    for line in (
+        'market_pipeline_rows{layer="silver"} 7.0',
+        'market_pipeline_calls_left{plan="free",provider="fmp"} 0.0',
+        'market_pipeline_data_age_days{dataset="eod_raw",provider="fmp"} 7.0',
+        'market_pipeline_checks{outcome="failed"} 1.0',
+        'market_pipeline_up{part="health"} 1.0',
+    ):
+        assert line in text
+    (settings.warehouse / "health.json").write_text("{")
+    assert 'market_pipeline_up{part="health"} 0.0' in generate_latest(registry).decode()
