@@ -20,7 +20,7 @@ import polars as pl
 import pytest
 
 from market_pipeline import layout
-from market_pipeline.buckets import make_buckets
+from market_pipeline.buckets import client_of, make_buckets
 from market_pipeline.errors import (
     ConfigurationError,
     CreateConflict,
@@ -158,6 +158,33 @@ def test_buckets_keep_every_version(place: S3) -> None:
         store.replace("bronze/versioned", body)
     assert versions(place, "bronze/versioned") == {"bronze/versioned": 3}
     assert make_buckets(place) == ()
+
+
+def test_a_store_that_overwrites_where_versions_are_kept_gets_buckets_without(
+    server: S3Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = load_settings({**server.variables, "MARKET_PIPELINE_LAKE_URL": "s3://forgetful"}).s3
+    assert found is not None
+    tried: list[str] = []
+
+    def overwrites(store: Store) -> bool:
+        tried.append(str(store.root))
+        assert honours_create_only(store)
+        return False
+
+    monkeypatch.setattr("market_pipeline.buckets.honours_create_only", overwrites)
+    for expected in ((found.bronze_bucket, found.lake_bucket), ()):
+        assert make_buckets(found, retention_days=1) == expected
+        assert "without versions" in caplog.text
+        caplog.clear()
+    client = client_of(found)
+    assert client.get_bucket_versioning(bucket_name=found.bronze_bucket).status != "Enabled"
+    assert len(tried) == 2
+    assert not [bucket.name for bucket in client.list_buckets() if bucket.name.startswith("trial-")]
+    monkeypatch.undo()
+    assert make_buckets(found) == ()  # the store was mended
+    assert client.get_bucket_versioning(bucket_name=found.bronze_bucket).status == "Enabled"
+    assert "without versions" not in caplog.text
 
 
 def test_a_silent_store_is_an_error_with_a_remedy(tmp_path: Path) -> None:

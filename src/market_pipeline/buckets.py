@@ -7,8 +7,10 @@ temporary. What does not belong here: who may do what in them (`identities`).
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import urllib3
@@ -26,7 +28,9 @@ from minio.objectlockconfig import DAYS, ObjectLockConfig
 from minio.versioningconfig import VersioningConfig
 
 from market_pipeline.errors import LakeError, StoreUnavailable
+from market_pipeline.s3 import S3Store
 from market_pipeline.settings import S3
+from market_pipeline.store import honours_create_only
 
 _ENABLED = "Enabled"
 _PASSING = ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout")
@@ -78,7 +82,7 @@ def telling(place: S3, what: str) -> Iterator[None]:
 def make_buckets(place: S3, *, retention_days: int = 0) -> tuple[str, ...]:
     """Make the buckets that are not there, and switch versioning on; returns the names of those made. With
     `retention_days` no version of an object in a new bronze bucket can be deleted for so long, by its default of
-    object lock.
+    object lock. A store that overwrites evidence in buckets that keep versions gets buckets without.
 
     Raises StoreUnavailable when nobody answers, LakeError when the store refuses.
     """
@@ -89,15 +93,49 @@ def make_buckets(place: S3, *, retention_days: int = 0) -> tuple[str, ...]:
         "make its buckets ({code}); check MARKET_PIPELINE_S3_ACCESS_KEY and MARKET_PIPELINE_S3_SECRET_KEY, or make "
         f"them yourself: {place.bronze_bucket} and {place.lake_bucket}, with versioning",
     ):
-        for name in (place.bronze_bucket, place.lake_bucket):
-            days = retention_days if name == place.bronze_bucket else 0
-            if not client.bucket_exists(bucket_name=name):
+        names = (place.bronze_bucket, place.lake_bucket)
+        absent = {name for name in names if not client.bucket_exists(bucket_name=name)}
+        is_new = bool(absent) or not all(_keeps_versions(client, name) for name in names)
+        is_safe = not is_new or _is_safe_with_versions(client, place)
+        for name in names:
+            days = retention_days if name == place.bronze_bucket and is_safe else 0
+            if name in absent:
                 _make(client, name, place.region, is_locked=days > 0)
                 made.append(name)
-            _keep_versions(client, name)
+            if is_safe:
+                _keep_versions(client, name)
             if days:
                 _retain(client, name, days)
+    if not is_safe:
+        _log.warning(
+            "The S3 store at %s overwrites objects that should only be created (If-None-Match) where a bucket keeps "
+            "versions; the lake's buckets are without versions, so that evidence stays what it was",
+            place.endpoint,
+        )
     return tuple(made)
+
+
+def _is_safe_with_versions(client: Minio, place: S3) -> bool:
+    """Whether creating on condition works in a bucket that keeps versions, tried in one of its own. With a key that may
+    make none it is not known here; the probe before the first fetch finds out."""
+    name = f"trial-{secrets.token_hex(8)}"
+    try:
+        client.make_bucket(bucket_name=name, location=place.region)
+    except S3Error as error:
+        if error.code not in _UNABLE:
+            raise
+        return True
+    try:
+        client.set_bucket_versioning(bucket_name=name, config=VersioningConfig(_ENABLED))
+        return honours_create_only(S3Store(replace(place, bronze_bucket=name, lake_bucket=name), patience_s=5))
+    except S3Error as error:
+        if error.code not in _UNABLE:
+            raise
+        return True
+    finally:
+        for item in client.list_objects(bucket_name=name, recursive=True, include_version=True):
+            client.remove_object(bucket_name=name, object_name=item.object_name or "", version_id=item.version_id)
+        client.remove_bucket(bucket_name=name)
 
 
 def forget_temporary(place: S3) -> None:
@@ -155,6 +193,16 @@ def _retain(client: Minio, name: str, days: int) -> None:
         if error.code not in _UNKNOWN:
             raise
         _log.warning("Bucket %s has no object lock (%s); who owns the store can delete evidence", name, error.code)
+
+
+def _keeps_versions(client: Minio, name: str) -> bool:
+    """A store that does not say is taken at its word when it is asked to."""
+    try:
+        return client.get_bucket_versioning(bucket_name=name).status == _ENABLED
+    except S3Error as error:
+        if error.code not in _UNABLE:
+            raise
+        return True
 
 
 def _keep_versions(client: Minio, name: str) -> None:
