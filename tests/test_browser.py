@@ -115,6 +115,7 @@ class Tab:
     def __init__(self, browser: Any, *, theme: str = "dark") -> None:
         self.context = browser.new_context(color_scheme=theme, viewport={"width": 1440, "height": 1000})
         self.page = self.context.new_page()
+        self.page.set_default_timeout(90_000)  # other workers have the processors for seconds; what is fast is asserted
         self.complaints: list[str] = []
         self.hosts: set[str] = set()
         self.page.on("console", self._on_console)
@@ -173,7 +174,7 @@ def is_drawn(page: Any) -> bool:
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_drawn(address: str, browser: Any, shots: Path, theme: str, name: str) -> None:
     tab = Tab(browser, theme=theme).open(f"{address}/{'' if name == 'today' else name}?symbol=ORCA")
-    tab.page.locator("[data-testid=stEChartsChart] canvas").first.wait_for(timeout=20_000)
+    tab.page.locator("[data-testid=stEChartsChart] canvas").first.wait_for(timeout=90_000)
     tab.settle()
     assert tab.page.locator("h1").first.inner_text() == PAGES[name]
     assert is_drawn(tab.page)
@@ -192,7 +193,7 @@ def test_a_page_is_drawn(address: str, browser: Any, shots: Path, theme: str, na
 )
 def test_the_price_chart_is_drawn_in_each_way(address: str, browser: Any, shots: Path, name: str, query: str) -> None:
     tab = Tab(browser).open(f"{address}/prices?{query}")
-    tab.page.locator("[data-testid=stEChartsChart] canvas").first.wait_for(timeout=20_000)
+    tab.page.locator("[data-testid=stEChartsChart] canvas").first.wait_for(timeout=90_000)
     tab.settle()
     assert is_drawn(tab.page)
     tab.keep(shots / f"prices-{name}.png")
@@ -219,7 +220,7 @@ def test_a_typed_name_leads_to_its_symbol(address: str, browser: Any) -> None:
 def test_the_explorer_is_drawn(address: str, browser: Any, shots: Path, theme: str, view: str) -> None:
     tab = Tab(browser, theme=theme).open(f"{address}/explorer?tab={view}")
     awaited = "[data-testid=stMermaidChart] img" if view == "Model" else "[data-testid=stDataFrame] canvas"
-    tab.page.locator(awaited).first.wait_for(timeout=20_000)
+    tab.page.locator(awaited).first.wait_for(timeout=90_000)
     tab.settle()
     tab.keep(shots / f"explorer-{view.lower()}-{theme}.png")
     tab.check(address)
