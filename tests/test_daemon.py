@@ -92,8 +92,7 @@ def test_silver_and_gold_follow_bronze_by_themselves(
         profile.faults({"kind": "message", "message": "invalid_call", "symbol": "BQLN"})
         refused = runs.start(pipeline, Leg((WEEKLY,), (WEEK,)))
         assert not refused.is_success
-        _wait(lambda: messages[1], "the alert about the refused symbol", daemon)
-        assert "BQLN" in messages[1][0]
+        _wait(lambda: any("BQLN" in told for told in messages[1]), "the alert about the refused symbol", daemon)
         ticks = _ticks(instance, "automation")
         _wait(lambda: _ticks(instance, "automation") >= ticks + 2, "two looks at a partial slice", daemon)
         assert len(instance.get_runs()) == 1, "nobody follows a partial slice"
@@ -145,8 +144,8 @@ def test_silver_and_gold_follow_bronze_by_themselves(
         process.send_signal(signal.SIGKILL)
         process.wait(10)
         _wait(lambda: not _is_started(instance), "the reaper", daemon)
-        _wait(lambda: len(messages[1]) > before, "the alert about the killed run", daemon)
-        assert "died" in messages[1][-1]
+        # Other alerts, of stale data say, may come in between.
+        _wait(lambda: any("died" in told for told in messages[1][before:]), "the alert about the killed run", daemon)
 
 
 def _sessions(pipeline: Pipeline) -> int:
