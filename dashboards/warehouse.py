@@ -12,7 +12,7 @@ import functools
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,17 +114,6 @@ class Held:
 def held() -> Held:
     """This server's one."""
     return Held()
-
-
-def warm_up(names: Iterable[str]) -> None:
-    """Hold the generation in force, and read what these queries read; without one there is nothing to do."""
-    door = warehouse()
-    if door.current() is None:
-        return
-    held().hold(door)
-    for name in names:
-        sql = _text(name)
-        door.query(sql, {"as_of": as_of().isoformat()} if "$as_of" in sql else None)
 
 
 def _file(door: Warehouse) -> tuple[str, int, int]:

@@ -1,4 +1,4 @@
-"""What happens to a page that is open: published anew, pruned, replaced; and the server before its first visitor."""
+"""What happens to a page that is open: published anew, pruned, replaced."""
 
 from __future__ import annotations
 
@@ -74,22 +74,6 @@ def test_a_rollback_is_followed(warehouse: Warehouse, tmp_path: Path) -> None:
     warehouse.rollback()
     assert titles(test.run())[0] == first
     assert opened(warehouse.folder) == {"gold-000001.duckdb"}
-
-
-def test_the_server_is_ready_before_its_first_visitor(warehouse: Warehouse) -> None:
-    """The code of the pages is loaded and the generation open; without a generation, or with a torn pointer, the
-    server starts all the same."""
-    import app
-
-    app.warm_up()
-    assert opened(warehouse.folder) == {"gold-000001.duckdb"}
-    assert {"bars", "cards", "charts", "controls"} <= set(sys.modules)
-    pointer = (warehouse.folder / "CURRENT").read_text()
-    (warehouse.folder / "CURRENT").write_text(pointer[:40])
-    app.warm_up()
-    shutil.rmtree(warehouse.folder)
-    app.warm_up()
-    assert "make demo" in texts(show("prices"))
 
 
 def test_an_instrument_with_one_bar_has_every_page(folder: Path, build_db: Path) -> None:
