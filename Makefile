@@ -76,7 +76,7 @@ check-types:
 	$(BIN)/mypy
 check-dashboards:
 	MYPYPATH=src:dashboards:benchmarks $(BIN)/mypy --cache-dir .mypy_cache/dashboards --explicit-package-bases \
-		dashboards/app.py dashboards/main.py dashboards/charts dashboards/app_pages/*.py benchmarks/*.py benchmarks/peers/*.py
+		dashboards/app.py dashboards/charts dashboards/app_pages/*.py benchmarks/*.py benchmarks/peers/*.py
 check-rest:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -98,7 +98,7 @@ def _queries(repeat: int) -> tuple[list[str], list[str]]:
             taken.setdefault(f"{page:<11}{sql.splitlines()[0][:88]}", []).append(time.perf_counter() - started)
 
     def show(page: str, **query: Any) -> AppTest:
-        test = AppTest.from_file(str(REPOSITORY / "dashboards" / "main.py"), default_timeout=120)
+        test = AppTest.from_file(str(REPOSITORY / "dashboards" / "app.py"), default_timeout=120)
         for name, value in query.items():
             test.query_params[name] = value
         return test.switch_page(f"app_pages/{page}.py").run()

@@ -32,7 +32,7 @@ def check_rows(found: Health) -> Answer:
                 "message": pa.array([check.message for check in checks], pa.string()),
             }
         ),
-        origin="the newest run left it in health.json; `market-pipeline status --json` prints it.",
+        origin=HEALTH_ORIGIN,
     )
 
 

@@ -58,7 +58,7 @@ def lengthen(market: Path, symbols: Sequence[str], *, days: int) -> None:
 
 def show(page: str, **query: str | list[str]) -> AppTest:
     """Run one page as its address asks."""
-    test = AppTest.from_file(str(DASHBOARDS / "main.py"), default_timeout=60)
+    test = AppTest.from_file(str(DASHBOARDS / "app.py"), default_timeout=60)
     for name, value in query.items():
         test.query_params[name.replace("_", "-")] = value
     return test.switch_page(f"app_pages/{page}.py").run()

@@ -480,7 +480,7 @@ def test_the_prices_page_shows_recorded_ibm(recorded: dict[str, str], monkeypatc
 
     for name, value in recorded.items():
         monkeypatch.setenv(name, value)
-    app = AppTest.from_file(str(REPOSITORY / "dashboards" / "main.py"), default_timeout=60)
+    app = AppTest.from_file(str(REPOSITORY / "dashboards" / "app.py"), default_timeout=60)
     page = app.switch_page("app_pages/prices.py").run()
     assert not page.exception
     shown = " ".join(str(element.value) for element in [*page.markdown, *page.metric, *page.subheader, *page.title])
