@@ -1,9 +1,8 @@
 """Contracts and feeds -> dbt sources, staging models, published views and the data dictionary.
 
 The files are committed, begin with a line that says so, and a test fails when they are stale; write them again with
-`python -m market_pipeline.catalog`. A third of this file is the list of reference tables, which have no contract: their
-rows are ours, not a provider's. What does not belong here: what a column means (its contract, or for gold the
-`.yml` beside the model).
+`python -m market_pipeline.catalog`. What does not belong here: what a column means (its contract, for reference tables
+`reference_catalog`, for gold the `.yml` beside the model).
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from market_pipeline import contracts, providers
 from market_pipeline.contracts import SilverRow
 from market_pipeline.feed import Provider
 from market_pipeline.partition import Grain
+from market_pipeline.reference_catalog import QUARANTINE, REFERENCE, Column, Table
 from market_pipeline.settings import REPOSITORY
 
 COMMAND = "python -m market_pipeline.catalog"
@@ -44,33 +44,6 @@ _UNITS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One column as dbt and the dictionary see it; `conditions` maps a rule's name to SQL that every row satisfies."""
-
-    name: str
-    sql_type: str
-    is_nullable: bool
-    description: str
-    conditions: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One table of silver, reference or quarantine. `origins` are (source, table) pairs that are read and united; a
-    contract that no feed satisfies has none. `is_sliced`: a file per session makes it too many files for each build to
-    read."""
-
-    name: str
-    description: str
-    columns: tuple[Column, ...]
-    key: tuple[str, ...]
-    origins: tuple[tuple[str, str], ...]
-    rules: tuple[str, ...] = ()
-    is_silver: bool = False
-    is_sliced: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Source:
     """One feed as dbt sees it: its rows are one table of the source `silver`."""
 
@@ -89,7 +62,7 @@ def generated(loaded: Mapping[str, Provider], dbt_dir: Path, docs_dir: Path) -> 
     """Every generated file with its text. The providers' feeds decide which tables of silver exist."""
     feeds = _feeds(loaded)
     silver = [_silver(name, feeds) for name in contracts.names()]
-    tables = [*silver, *_REFERENCE, _QUARANTINE]
+    tables = [*silver, *REFERENCE, QUARANTINE]
     staging = dbt_dir / "models" / "staging"
     files = {staging / "sources.yml": _sources(feeds)}
     for table in tables:
@@ -202,13 +175,13 @@ def _sources(feeds: Iterable[Source]) -> str:
             "config": _asset("reference", table.name),
             "columns": _columns(table),
         }
-        for table in _REFERENCE
+        for table in REFERENCE
     ]
     quarantine = {
         "name": "rejected",
-        "description": _QUARANTINE.description,
+        "description": QUARANTINE.description,
         "config": _asset("quarantine", "rejected"),
-        "columns": _columns(_QUARANTINE),
+        "columns": _columns(QUARANTINE),
     }
     described = (
         ("silver", "Rows that satisfy their contract, one table per feed.", silver),
@@ -329,147 +302,6 @@ def _unit(name: str) -> str:
 def _yaml(content: Mapping[str, Any], *, origin: str) -> str:
     text: str = yaml.safe_dump(content, sort_keys=False, width=110, allow_unicode=True)
     return f"# {_NOTICE.format(origin=origin)}\n{text}"
-
-
-def _reference(name: str, description: str, key: str, columns: str) -> Table:
-    """A reference table from lines of `name type[?] description`; `?` means that null is allowed."""
-    parsed = []
-    for line in columns.strip().splitlines():
-        column, sql_type, text = line.split(maxsplit=2)
-        is_nullable = sql_type.endswith("?")
-        sql_type = sql_type.rstrip("?").replace("timestamptz", "timestamp with time zone")
-        rule = () if is_nullable else ((f"{column}_not_null", f"{column} is not null"),)
-        parsed.append(Column(column, sql_type, is_nullable, text, rule))
-    origin = ("quarantine", "rejected") if name == "quarantine" else ("reference", name)
-    return Table(name, description, tuple(parsed), tuple(key.split()), (origin,))
-
-
-_REFERENCE = (
-    _reference(
-        "calendar",
-        "One calendar day of the New York exchanges, past and future.",
-        "calendar_date",
-        """
-        calendar_date date The day.
-        is_session boolean True when the exchange opens.
-        is_half_day boolean True when it closes early.
-        opens_at timestamptz? Opening of the session (UTC); null on closed days.
-        closes_at timestamptz? Close of the session (UTC); null on closed days.
-        """,
-    ),
-    _reference(
-        "instruments",
-        "One instrument that the universe's file knows, followed or not.",
-        "instrument_id",
-        """
-        instrument_id varchar Hash that names the instrument through renames.
-        symbol varchar Spelling in force.
-        name varchar Name of the company or fund.
-        asset_class varchar stock, etf or index.
-        exchange varchar Listing exchange.
-        currency varchar Currency of its prices, ISO 4217.
-        sector varchar? Sector; null for funds and indexes.
-        industry varchar? Industry; null for funds and indexes.
-        listed_date date First day of the listing.
-        delisted_date date? Last day of the listing; null while it lasts.
-        is_followed boolean True when the pipeline fetches it.
-        """,
-    ),
-    _reference(
-        "symbols",
-        "One spelling of an instrument over a period.",
-        "instrument_id valid_from",
-        """
-        instrument_id varchar The instrument.
-        symbol varchar Its spelling.
-        market_symbol varchar The same as payloads of the whole market write it.
-        valid_from date First day of the spelling.
-        valid_to date? First day after it; null while it is in force.
-        """,
-    ),
-    _reference(
-        "sources",
-        "One feed of one provider.",
-        "provider dataset",
-        """
-        provider varchar The provider.
-        dataset varchar Its name for the dataset.
-        contract varchar The silver contract that its rows satisfy.
-        endpoint varchar What is asked for.
-        title varchar The provider's name.
-        description varchar What the feed holds.
-        delay varchar How late it is.
-        adjustment varchar What its prices are adjusted for.
-        licence_note varchar What its terms allow.
-        grain varchar Length of a slice: session, day, week or month.
-        is_snapshot boolean True when each answer is the whole history.
-        priority bigint The lowest wins where several providers have an instrument.
-        """,
-    ),
-    _reference(
-        "outcomes",
-        "What became of one expected request of one slice.",
-        "provider dataset slice_start_date request",
-        """
-        provider varchar The provider.
-        dataset varchar Its dataset.
-        contract varchar The silver contract.
-        slice_start_date date First day of the slice.
-        slice_end_date date First day after it.
-        request varchar Name of the request; pages of one answer have one name.
-        instrument_id varchar? The instrument; null for a request about the whole market.
-        symbol varchar? Spelling under which it was asked; null for a request about the whole market.
-        outcome varchar fetched, empty, not_yet, refused, failed, deferred or missing (in no manifest yet).
-        reason varchar? A short word for reports.
-        fetched_at timestamptz? When it was last asked for (UTC).
-        object_key varchar? Key of the newest payload.
-        object_sha256 varchar? Its SHA-256.
-        object_bytes bigint? Its size.
-        manifest_seq bigint? Number of the manifest that says so.
-        """,
-    ),
-    _reference(
-        "silver_slices",
-        "One file of silver, by which a build finds what changed since the last one.",
-        "object_key",
-        """
-        contract varchar The contract of its rows.
-        provider varchar The provider.
-        dataset varchar Its dataset.
-        slice_start_date date First day of the slice.
-        object_key varchar Key of the file in the lake.
-        sha256 varchar Its SHA-256.
-        bytes bigint Its size.
-        """,
-    ),
-    _reference(
-        "build",
-        "The one build that this is.",
-        "as_of",
-        """
-        as_of timestamptz Clock of the build (UTC): what age is measured from.
-        profile varchar The profile whose lake this is.
-        """,
-    ),
-)
-
-_QUARANTINE = _reference(
-    "quarantine",
-    "One rejected row and one rule that it broke.",
-    "bronze_key slice_start_date row_json rule",
-    """
-    provider varchar The provider.
-    dataset varchar Its dataset.
-    contract varchar The contract whose rule was broken.
-    slice_start_date date First day of the slice the row was fetched in.
-    instrument_id varchar? The instrument.
-    symbol varchar? Spelling under which it was asked.
-    rule varchar Name of the broken rule.
-    row_json varchar The row as parsed, before casting, as JSON.
-    bronze_key varchar Key of the payload it was read from.
-    known_at timestamptz When that payload was fetched (UTC).
-    """,
-)
 
 
 def _main(arguments: list[str]) -> int:
