@@ -104,7 +104,8 @@ def prove(proof: Proof, state: State, *, seed: int, minutes: float, commit: str)
             result = proof.run(count, seed=seed * 1000 + record["batches"], folder=folder)
         except Exception as error:  # noqa: BLE001 - a proof that breaks is a proof that failed, and the others go on
             traceback.print_exc()
-            result = Result(0, (f"the proof itself broke: {type(error).__name__}: {error}",))
+            said = f"{type(error).__name__}: {error}".replace(sys.executable, "python").replace(str(REPOSITORY), ".")
+            result = Result(0, (f"the proof itself broke: {said}",))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         state.add(proof, seed, result, time.monotonic() - started, commit)
