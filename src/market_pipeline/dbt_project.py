@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -26,6 +27,7 @@ from market_pipeline.errors import ConfigurationError
 MANIFEST = "manifest.json"
 _READING = (MANIFEST, "partial_parse.msgpack")
 _STAMP = "reading.sha256"
+_HOUR_S = 3600.0
 _READERS = ("dbt-core", "dbt-duckdb")
 
 
@@ -108,8 +110,8 @@ class DbtProject:
                 temporary.rename(kept)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-            for other in kept.parent.iterdir():
-                if other.name != kept.name and not other.name.startswith("."):
+            for other in kept.parent.iterdir():  # of other projects, and what killed processes left
+                if other != kept and (not other.name.startswith(".") or _changed_at(other) < time.time() - _HOUR_S):
                     shutil.rmtree(other, ignore_errors=True)
 
     def _kept(self, state: str) -> Path:
@@ -141,8 +143,8 @@ def tail(output: str, lines: int = 8) -> str:
     return " | ".join(line.strip() for line in output.splitlines()[-lines:] if line.strip())
 
 
-def _changed_at(path: Path) -> int:
-    return path.stat().st_mtime_ns if path.is_file() else 0
+def _changed_at(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
 
 
 def _put(path: Path, data: bytes) -> None:

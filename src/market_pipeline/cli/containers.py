@@ -74,8 +74,8 @@ def secrets(*, project: Path = Path("/project")) -> int:
 
 def init() -> int:
     """Buckets with versions, retention and lifecycle; identities, each forbidden act tried; Dagster's database."""
-    from market_pipeline import buckets, identities  # noqa: PLC0415
-    from market_pipeline.cli.prepare import prepare  # noqa: PLC0415
+    from market_pipeline import buckets, identities  # noqa: PLC0415 - minio's client
+    from market_pipeline.cli.prepare import prepare  # noqa: PLC0415 - imports Dagster
 
     settings = load_settings()
     place = settings.s3
@@ -84,7 +84,7 @@ def init() -> int:
     refuse_defaults({ACCESS_KEY: place.access_key, SECRET_KEY: place.secret_key})
     days = settings.fields.bronze_retention_days
     made = buckets.make_buckets(place, retention_days=days)
-    say(f"Buckets: {place.bronze_bucket} and {place.lake_bucket}, {'made' if made else 'there'}, with versions")
+    say(f"Buckets: {place.bronze_bucket} and {place.lake_bucket}, {'made' if made else 'there'}")
     buckets.forget_temporary(place)
     kind = settings.fields.store_identities or identities.maker(place)
     if kind == "external":
@@ -142,9 +142,9 @@ def demo_data() -> int:
 
 def parse() -> int:
     """Have dbt read its project, for the image: a container that starts then finds it read."""
-    from market_pipeline.cli.prepare import parse_for_image  # noqa: PLC0415
+    from market_pipeline.pipeline import Pipeline  # noqa: PLC0415 - DuckDB and Polars, which `secrets` does not need
 
-    parse_for_image(load_settings())
+    Pipeline(load_settings()).dbt.parse()
     return 0
 
 

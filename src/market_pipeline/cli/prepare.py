@@ -44,8 +44,3 @@ def _first_day(pipeline: Pipeline) -> dt.date:
     today = pipeline.now().date()
     days.append(Grain.WEEK.floor(today - dt.timedelta(weeks=DEMO_WEEKS if pipeline.settings.is_demo else 0)))
     return min(days)
-
-
-def parse_for_image(settings: Settings) -> None:
-    """Have dbt read its project into the copy that each profile's first run begins with."""
-    Pipeline(settings).dbt.parse()
