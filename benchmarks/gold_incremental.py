@@ -312,6 +312,8 @@ def main() -> None:
     parser.add_argument("--tickers", type=int, default=11_000, help="of the whole market")
     parser.add_argument("--rounds", type=int, default=3, help="sessions that arrive one by one")
     given = parser.parse_args()
+    if given.rounds < 1:
+        parser.error("one session at least must arrive")
     closed = [day for day in calendar.session_dates() if day <= UNTIL]
     if given.which in (None, "universe"):
         known = universe.load(REPOSITORY / "dbt" / "seeds", is_demo=False)

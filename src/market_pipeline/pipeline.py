@@ -1,6 +1,7 @@
 """The composition root: settings in, steps out. The command line and Dagster's assets are thin wrappers of it.
 
-What does not belong here: how a run is scheduled or recorded by Dagster (`orchestration`).
+What does not belong here: how a run is scheduled or recorded by Dagster (`orchestration`). Over 300 lines because every
+step is put together here, and nowhere else.
 """
 
 from __future__ import annotations

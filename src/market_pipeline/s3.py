@@ -4,7 +4,8 @@ Writing protocol: one PUT each; create-only by `If-None-Match: *` (RFC 9110 sect
 SHA-256 of its bytes and the token of the call that wrote it, so an answer that was lost (a time-out, a broken
 connection, a 409 or 412 after a retry) is settled by HEAD: our token means that we wrote it, our hash that nothing is
 to do, another hash that the name is taken. A store that does not answer is waited for. What does not belong here:
-making buckets (`buckets`), names of keys (`layout`).
+making buckets (`buckets`), names of keys (`layout`). Over 300 lines because what a lost answer means
+depends on how each call was sent and how long it waits.
 """
 
 from __future__ import annotations

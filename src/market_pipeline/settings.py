@@ -2,7 +2,8 @@
 place the files that `MARKET_PIPELINE_ENV_FILE` names (containers: the copies that are readable by their user alone).
 
 A profile is one lake with everything beside it; `live` is the real one, `demo` the fictional market, any other word a
-lake of its own. Sample profiles may set the clock, the live one may not.
+lake of its own. Sample profiles may set the clock, the live one may not. Over 300 lines because every setting is judged
+here, with the sentence that says what is wrong with it.
 """
 
 from __future__ import annotations

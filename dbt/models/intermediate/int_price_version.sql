@@ -1,3 +1,4 @@
+-- Longer than most models: what each fetch adds to the versions before it is one chain of steps.
 with
 
 bars as (

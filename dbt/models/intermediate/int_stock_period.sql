@@ -1,3 +1,4 @@
+-- Longer than most models: weeks and months are one text, so that they can't drift apart.
 -- A fact is imported once for each use: DuckDB keeps a step that is used twice in memory, all rows of it.
 with
 
