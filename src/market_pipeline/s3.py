@@ -101,15 +101,15 @@ class S3Store:
         return {key: found for key, found in zip(wanted, self.each(digest, wanted), strict=True) if found}
 
     def each(self, act: Callable[[_Item], _Found], items: Sequence[_Item]) -> Sequence[_Found]:
+        self._is_over.clear()
         threads = ThreadPoolExecutor(_AT_ONCE)
         try:
             return list(threads.map(act, items))
-        except BaseException:  # Ctrl-C: nobody waits for a silent store any longer
+        except BaseException:  # Ctrl-C: nobody waits for a silent store any longer, a thread that just began neither
             self._is_over.set()
             raise
         finally:
             threads.shutdown(cancel_futures=True)
-            self._is_over.clear()
 
     def create(self, key: str, data: bytes) -> bool:
         sha256 = hashlib.sha256(data).hexdigest()
