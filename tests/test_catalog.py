@@ -156,6 +156,7 @@ def test_reference_tables_are_described_as_they_are_written(tmp_path: Path) -> N
         "date": pl.Date(),
         "boolean": pl.Boolean(),
         "bigint": pl.Int64(),
+        "double": pl.Float64(),
         "timestamp with time zone": pl.Datetime("us", "UTC"),
     }
     for name, frame in frames.items():

@@ -16,6 +16,7 @@ import pytest
 from market_pipeline.cli import demo
 from market_pipeline.cli.demo import Part
 from market_pipeline.orchestration import runs
+from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import load_settings
 
 SATURDAY = dt.datetime(2026, 11, 21, 16, tzinfo=dt.UTC)
@@ -94,7 +95,22 @@ def test_the_demo_shows_corrections_and_a_missed_split_and_the_second_one_has_no
     # A split of four for one on the 14th that FMP books three sessions late.
     assert closes(raw, "2026-09-14", "VEXQ") == [612.68]
     assert closes(grouped, "2026-09-14", "VEXQ") == [153.17]
+    listed, _ = Pipeline(settings).warehouse.query("select * from mart_pipeline_run order by created_at")
+    *before, building = listed.to_pylist()
+    assert (building["target"], building["status"], building["run_seconds"]) == ("gold", "started", None)
     with runs.open_instance(settings) as instance:
+        records = {record.dagster_run.run_id: record for record in instance.get_run_records()}
+        assert set(records) == {building["run_id"], *(row["run_id"] for row in before)}
+        for row in before:
+            record = records[row["run_id"]]
+            assert row["status"] == record.dagster_run.status.value.lower() == "success"
+            assert record.start_time is not None
+            assert record.end_time is not None
+            assert row["run_seconds"] == pytest.approx(record.end_time - record.start_time, abs=0.001)
+            assert row["slice_from"] == (
+                record.dagster_run.tags.get("dagster/asset_partition_range_start")
+                or record.dagster_run.tags.get("dagster/partition")
+            )
         spans = [run.tags.get("dagster/asset_partition_range_start") for run in instance.get_runs()]
         assert spans.count("2025-11-10") == 1, "a year of sessions is one run"
         assert len(instance.get_materialized_partitions(dg.AssetKey(["silver", "fmp", "eod_raw"]))) == 260

@@ -31,6 +31,8 @@ from market_pipeline.warehouse import Generation, Warehouse
 _BUILD_PREFIX = "build-"
 _BLOCKING = ("refused", "failed", "not_yet")
 _FINAL = ("fetched", "empty")
+# They differ from build to build of the same input: what only they would change is not built again.
+_PASSING = frozenset(map(layout.reference, ("build", "pipeline_runs")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +310,7 @@ def _inputs_sha256(
     """Hash of everything a build depends on: lake files, the dbt project, the day, and who is missing."""
     digest = hashlib.sha256(f"{now.date()}|{orjson.dumps(list(missing)).decode()}".encode())
     for prefix in prefixes:
-        keys = [key for key in store.list(prefix) if key != layout.reference("build")]  # it holds the build's minute
+        keys = [key for key in store.list(prefix) if key not in _PASSING]
         for key, sha256 in sorted(store.digests(keys).items()):
             digest.update(f"{key}\0{sha256}".encode())
     for file in project_files(project):

@@ -13,7 +13,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import cached_property
 
-from market_pipeline import calendar, contracts, gold, health, layout, manifest, providers, reference, universe
+import polars as pl
+
+from market_pipeline import calendar, contracts, gold, health, history, layout, manifest, providers, reference, universe
 from market_pipeline.brake import Brake
 from market_pipeline.databases import Transport, asking
 from market_pipeline.dbt_project import DbtProject
@@ -301,14 +303,13 @@ class Pipeline:
         """Silver -> gold: reference files, dbt, audit, publication."""
         self.initialize()
         now = self.now()
-        frames = reference.tables(self.store, self.providers, self.known, now=now, profile=self.settings.profile)
-        reference.write(self.store, frames)
+        outcomes = self._write_reference(now)
         try:
             self._gold = gold.build(
                 self.dbt,
                 self.store,
                 self.warehouse,
-                outcomes=frames["outcomes"],
+                outcomes=outcomes,
                 prefixes=("quarantine/", "reference/"),
                 profile=self.settings.profile,
                 now=now,
@@ -321,6 +322,15 @@ class Pipeline:
             raise
         return self._gold
 
+    def _write_reference(self, now: dt.datetime) -> pl.DataFrame:
+        """Write the reference tables as of `now`; gives that of outcomes."""
+        settings = self.settings
+        frames = reference.tables(
+            self.store, self.providers, self.known, now=now, profile=settings.profile, runs=history.runs(settings)
+        )
+        reference.write(self.store, frames)
+        return frames["outcomes"]
+
     def _has_failed(self) -> bool:
         """Whether the last build failed its checks: then the next one is made, though its input may be published."""
         try:
@@ -332,8 +342,7 @@ class Pipeline:
     def audit(self) -> gold.GoldReport:
         """Build gold in a private file and run every check; nothing is published."""
         self.initialize()
-        frames = reference.tables(self.store, self.providers, self.known, now=self.now(), profile=self.settings.profile)
-        reference.write(self.store, frames)
+        self._write_reference(self.now())
         return gold.audit(self.dbt, self.store, self.warehouse)
 
     def record_run(

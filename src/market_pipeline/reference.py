@@ -1,7 +1,8 @@
-"""What gold needs beside silver, as small Parquet files in the lake: calendar, universe, sources, outcomes, slices.
+"""What gold needs beside silver, as small Parquet files in the lake: calendar, universe, sources, outcomes, slices,
+runs.
 
-They are generated anew before each build from the code, the universe's files, the manifests and silver's files, so they
-are never a source of truth.
+They are generated anew before each build from the code, the universe's files, the manifests, silver's files and
+Dagster's storage, so they are never a source of truth.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from market_pipeline import calendar, commit, layout, manifest
+from market_pipeline import calendar, commit, history, layout, manifest
 from market_pipeline.errors import LakeError
 from market_pipeline.feed import Feed, Instrument, Outcome, Provider
 from market_pipeline.manifest import PAST_THE_END, Entry
@@ -193,9 +194,16 @@ def silver_slices(store: Store, feeds: Iterable[tuple[Provider, Feed]]) -> pl.Da
 
 
 def tables(
-    store: Store, providers: Mapping[str, Provider], universe: Universe, *, now: dt.datetime, profile: str
+    store: Store,
+    providers: Mapping[str, Provider],
+    universe: Universe,
+    *,
+    now: dt.datetime,
+    profile: str,
+    runs: pl.DataFrame | None = None,
 ) -> dict[str, pl.DataFrame]:
-    """Every reference table by name; the columns are described in `dbt/models/staging/sources.yml`."""
+    """Every reference table by name; the columns are described in `dbt/models/staging/sources.yml`. `runs` is what
+    Dagster remembers (`history.runs`), None where a build has no Dagster."""
     feeds = [(provider, feed) for provider in providers.values() for feed in provider.feeds]
     instruments = pl.DataFrame(
         [
@@ -263,6 +271,7 @@ def tables(
         "sources": sources,
         "outcomes": outcomes(store, feeds, universe.members(on=now.date())),
         "silver_slices": silver_slices(store, feeds),
+        "pipeline_runs": pl.DataFrame(schema=history.RUNS) if runs is None else runs,
         "build": pl.DataFrame({"as_of": [now], "profile": [profile]}, schema={"as_of": _STAMP, "profile": pl.String}),
     }
 

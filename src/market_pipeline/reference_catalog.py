@@ -147,6 +147,25 @@ REFERENCE = (
         """,
     ),
     _reference(
+        "pipeline_runs",
+        "One run that Dagster remembers: the newest 5,000 at the time of the build.",
+        "run_id",
+        """
+        run_id varchar Dagster's id of the run.
+        target varchar What it was to materialize: assets, gold as one; empty where Dagster names none.
+        status varchar Dagster's word for its state, in lower case: success, failure, canceled, started and others.
+        started_by varchar? Command, schedule, sensor or backfill that began it; null for the user interface.
+        backfill_id varchar? Dagster's id of the backfill it belongs to.
+        parent_run_id varchar? The failed run that it takes up.
+        slice_from varchar? First slice it was asked for.
+        slice_to varchar? Last slice it was asked for.
+        created_at timestamptz When it was asked for (UTC).
+        started_at timestamptz? When its first step could begin (UTC).
+        finished_at timestamptz? When it ended (UTC); null while it lasts.
+        run_seconds double? Seconds between the two.
+        """,
+    ),
+    _reference(
         "build",
         "The one build that this is.",
         "as_of",
