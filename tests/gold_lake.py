@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from market_pipeline import calendar, contracts, layout, reference
+from market_pipeline import calendar, contracts, history, layout, reference
 from market_pipeline.feed import Provider
 from market_pipeline.normalize import QUARANTINE
 
@@ -333,6 +333,7 @@ def _reference(instruments: set[str]) -> dict[str, pl.DataFrame]:
         "sources": pl.DataFrame(feeds),
         "outcomes": pl.DataFrame(outcomes, schema=reference.OUTCOMES),
         "silver_slices": pl.DataFrame(schema=reference.SLICES),
+        "pipeline_runs": pl.DataFrame(schema=history.RUNS),
         "build": pl.DataFrame(
             {"as_of": [AS_OF], "profile": ["test"]}, schema={"as_of": pl.Datetime("us", "UTC"), "profile": pl.String}
         ),

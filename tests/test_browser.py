@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,11 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture(params=["dark", "light"])
-def theme(request: pytest.FixtureRequest) -> str:
-    """Both themes, as the browser asks for them."""
-    return str(request.param)
+def in_themes(names: Iterable[str], *light: str) -> list[tuple[str, str]]:
+    """Theme and name: everything in the dark one, some in the light one, all of them when pictures are wanted."""
+    every = tuple(names)
+    bright = every if "MARKET_PIPELINE_SCREENSHOTS" in os.environ else light
+    return [("dark", name) for name in every] + [("light", name) for name in bright]
 
 
 @pytest.fixture
@@ -171,7 +172,7 @@ def is_drawn(page: Any) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(("theme", "name"), in_themes(PAGES, "today", "trust"))
 def test_a_page_is_drawn(address: str, browser: Any, shots: Path, theme: str, name: str) -> None:
     tab = Tab(browser, theme=theme).open(f"{address}/{'' if name == 'today' else name}?symbol=ORCA")
     tab.page.locator("[data-testid=stEChartsChart] canvas").first.wait_for(timeout=90_000)
@@ -216,7 +217,7 @@ def test_a_typed_name_leads_to_its_symbol(address: str, browser: Any) -> None:
     tab.check(address)
 
 
-@pytest.mark.parametrize("view", ["SQL", "Tables", "Model"])
+@pytest.mark.parametrize(("theme", "view"), in_themes(("SQL", "Tables", "Model"), "Model"))
 def test_the_explorer_is_drawn(address: str, browser: Any, shots: Path, theme: str, view: str) -> None:
     tab = Tab(browser, theme=theme).open(f"{address}/explorer?tab={view}")
     awaited = "[data-testid=stMermaidChart] img" if view == "Model" else "[data-testid=stDataFrame] canvas"

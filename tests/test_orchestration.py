@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import hashlib
-import io
 import json
 import os
 import signal
@@ -20,7 +19,6 @@ import pytest
 import time_machine
 from dagster_dbt import DagsterDbtTranslator, build_dbt_asset_specs
 
-from market_pipeline.commit import Name
 from market_pipeline.errors import ConfigurationError, IncompleteSlice, Refused
 from market_pipeline.orchestration import automation, checks, legs, locks, resources, runs
 from market_pipeline.orchestration.definitions import build
@@ -33,7 +31,6 @@ from market_pipeline.sandbox.app import SandboxConfig, running
 from market_pipeline.settings import Settings, load_settings
 from market_pipeline.slice_run import IngestReport
 from sample_profile import CLOCK, KEY, SEEDS, WEEK, Profile, make, receiving
-from silver_files import put_slice
 
 WEEKLY, OVERVIEW = "bronze/alpha_vantage/weekly_adjusted", "bronze/alpha_vantage/overview"
 BARS, PROFILES = "silver/alpha_vantage/weekly_adjusted", "silver/alpha_vantage/overview"
@@ -500,28 +497,6 @@ def test_a_thin_session_is_no_measure_for_the_next_and_old_ones_are_forgotten() 
 
 
 @pytest.mark.slow
-def test_a_failed_dbt_test_fails_the_run_names_the_test_and_leaves_the_published_generation(profile: Profile) -> None:
-    pipeline = profile.pipeline()
-    assert _current(pipeline, *WEEKLIES, "gold").is_success
-    before = _tree(pipeline.settings.warehouse)
-    # A bar that no exchange could have: silver is written past its contract, so that only gold's tests see it.
-    import polars as pl
-
-    name = Name("bars_weekly_adjusted", "alpha_vantage", "weekly_adjusted", WEEK)
-    bars = pl.read_parquet(io.BytesIO(pipeline.store.get(name.silver_key)))
-    put_slice(pipeline.store, name, bars.with_columns(close_usd=-pl.col("close_usd")))
-    outcome = runs.start(pipeline, Leg(("gold",)))
-    assert not outcome.is_success
-    assert outcome.failed_checks, "the failed test is an asset check"
-    failed = {name.partition(": ")[2] for name in outcome.failed_checks}
-    assert any(name in str(outcome.error) for name in failed), outcome.error
-    after = _tree(pipeline.settings.warehouse)
-    assert {k: v for k, v in after.items() if k in before} == before
-    current = pipeline.warehouse.current()
-    assert current is not None
-    assert current.generation == "000001"
-
-
 # Owners of runs
 
 

@@ -113,4 +113,4 @@ def _cut(count: int, rng: random.Random, folder: Path) -> Result:
     raise AssertionError("there is always another body")
 
 
-PROOFS = (Proof(8, "cuts", "bodies cut at every byte, eight framings", "cuts", 1500, 50_000, 2500, run),)
+PROOFS = (Proof(8, "cuts", "bodies cut at every byte, eight framings", "cuts", 800, 50_000, 2500, run),)

@@ -207,9 +207,9 @@ PROOFS = (
             _random_kills(name),
         )
         for name, how, short, full in (
-            ("once", "once per symbol", 8, 300),
-            ("range", "for a range of sessions", 4, 100),
-            ("pages", "page by page", 4, 100),
+            ("once", "once per symbol", 4, 300),
+            ("range", "for a range of sessions", 2, 100),
+            ("pages", "page by page", 2, 100),
         )
     ),
     Proof(

@@ -158,7 +158,7 @@ def _wait_until(number: int, acknowledged: list[int], timeout_s: float = 120.0) 
 
 
 PROOFS = (
-    Proof(4, "races-s3", "sixteen racing puts on S3: one winner", "rounds", 3, 1_000, 100, races),
+    Proof(4, "races-s3", "sixteen racing puts on S3: one winner", "rounds", 2, 1_000, 100, races),
     Proof(4, "careless-s3", "a store that ignores the condition is found out", "probes", 5, 200, 200, careless),
     Proof(
         5, "lost-answers", "a put whose answer is lost: no conflict, none twice", "puts", 30, 2_000, 500, lost_answers
