@@ -166,15 +166,41 @@ counted_scope as (
             and scope.first_date <= versions.session_date
     group by scope.instrument_id, scope.first_date
 
+),
+
+kept_bars as (
+
+    select
+        scope.instrument_id,
+        max(stored_prices.bar_number) as kept_bar_number
+    from scope
+    inner join stored_prices
+        on
+            scope.instrument_id = stored_prices.instrument_id
+            and scope.first_date > stored_prices.session_date
+    group by scope.instrument_id
+
+),
+
+bounded_scope as (
+
+    select
+        counted_scope.*,
+        kept_bars.kept_bar_number
+    from counted_scope
+    left join kept_bars
+        on counted_scope.instrument_id = kept_bars.instrument_id
+
 )
 {%- else -%}
 -- Without a build before this one every bar is built anew.
-counted_scope as (
+bounded_scope as (
 
     select
         changes.changed_instrument_id as instrument_id,
         changes.changed_session_date as first_date,
-        cast(0 as bigint) as bar_count
+        cast(0 as bigint) as bar_count,
+        cast(null as integer) as kept_bar_number
     from changes
     cross join versions
     cross join actions
@@ -183,4 +209,4 @@ counted_scope as (
 )
 {%- endif %}
 
-select * from counted_scope
+select * from bounded_scope

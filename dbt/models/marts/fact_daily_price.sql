@@ -56,30 +56,14 @@ scope as (
 ),
 
 {% if is_continued() -%}
--- Where each instrument's rows stop that stay as they are.
-anchors as (
-
-    select
-        stored_prices.instrument_id,
-        max(stored_prices.bar_number) as bar_number
-    from {{ before('fact_daily_price') }} as stored_prices
-    inner join scope
-        on
-            stored_prices.instrument_id = scope.instrument_id
-            and stored_prices.session_date < scope.first_date
-    where scope.bar_count > 0
-    group by stored_prices.instrument_id
-
-),
-
--- The bars before the first new one that a window can reach.
+-- The bars before the first new one that a window can reach; the last of them is the anchor.
 look_back as (
 
     select
         stored_prices.instrument_id,
         stored_prices.session_date,
         stored_prices.bar_number,
-        stored_prices.bar_number = anchors.bar_number as is_anchor,
+        stored_prices.bar_number = scope.kept_bar_number as is_anchor,
         stored_prices.high_usd,
         stored_prices.low_usd,
         stored_prices.close_usd,
@@ -88,11 +72,12 @@ look_back as (
         stored_prices.total_factor,
         stored_prices.log_return
     from {{ before('fact_daily_price') }} as stored_prices
-    inner join anchors
+    inner join scope
         on
-            stored_prices.instrument_id = anchors.instrument_id
-            and stored_prices.bar_number <= anchors.bar_number
-            and stored_prices.bar_number > anchors.bar_number - {{ longest - 1 }}
+            stored_prices.instrument_id = scope.instrument_id
+            and stored_prices.bar_number <= scope.kept_bar_number
+            and stored_prices.bar_number > scope.kept_bar_number - {{ longest - 1 }}
+    where scope.bar_count > 0
 
 ),
 
