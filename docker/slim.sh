@@ -1,9 +1,10 @@
 #!/bin/sh
 # Leave out of an environment what its programs never read, and compile the rest. slim.sh FOLDER
+# Only folders named tests: Dagster imports one that is named test.
 set -eu
 packages=$(echo "$1"/lib/python3*/site-packages)
-find "$packages" -depth -type d \( -name tests -o -name test -o -name include -o -name __pycache__ \) \
-    \( -path '*/pandas/*' -o -path '*/numpy/*' -o -path '*/pyarrow/*' -o -path '*/sqlalchemy/*' -o -path '*/dagster*' \
+find "$packages" -depth -type d \( -name tests -o -name include -o -name __pycache__ \) \
+    \( -path '*/pandas/*' -o -path '*/numpy/*' -o -path '*/pyarrow/*' -o -path '*/sqlalchemy/*' \
     -o -path '*/babel/*' -o -path '*/Crypto/*' -o -path '*/networkx/*' -o -path '*/korean_lunar_calendar/*' \) \
     ! -path '*/numpy/_core/*' ! -path '*/numpy/testing*' ! -path '*/pandas/_testing*' -exec rm -rf {} +
 # Arrow's servers, which nothing here speaks to.
