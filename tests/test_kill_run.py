@@ -81,7 +81,7 @@ class Backfill:
 
 
 def test_a_backfill_killed_in_each_phase_asks_for_no_session_twice(tmp_path: Path) -> None:
-    """In gold it is what a run is, which is killed there above."""
+    """Its gold is built as that of `run`, which the test above kills there."""
     clock = dt.datetime(2026, 11, 20, 22, tzinfo=dt.UTC)
     with running(SandboxConfig(universe=SEEDS, clock=clock, plan="unlimited", roster_size=200)) as url:
         httpx2.put(f"{url}/_sandbox/faults", json=[{"kind": "latency", "seconds": 0.1}]).raise_for_status()

@@ -2,7 +2,8 @@
 
 The files are committed, begin with a line that says so, and a test fails when they are stale; write them again with
 `python -m market_pipeline.catalog`. What does not belong here: what a column means (its contract, for reference tables
-`reference_catalog`, for gold the `.yml` beside the model).
+`reference_catalog`, for gold the `.yml` beside the model). Over 300 lines because the files are one picture of the same
+tables in four notations.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ are `fetch`'s for a database too. The query runs in a child (`python -m market_p
 writes what a server says to standard error, panics on types that it does not know, tries a refused password seven times
 in half a minute, and can't be interrupted. The child gets its order, with the address, on standard input, and says one
 word or a Parquet file; nothing that a server or connectorx says leaves it. What does not belong here: what the columns
-mean (`providers.sql`).
+mean (`providers.sql`). Over 300 lines because parent and child are two ends of one conversation.
 """
 
 from __future__ import annotations

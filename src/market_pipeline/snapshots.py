@@ -8,6 +8,7 @@
 Each generation has a file name of its own because a second connection to a path within one process is served from the
 first one's cache. A process killed at any point leaves either the old pointer or the new one; what it left besides is
 cleaned by the next writer. What does not belong here: building gold, deciding whether it may be published, reading it.
+Over 300 lines because the order of the steps is the protocol.
 """
 
 from __future__ import annotations

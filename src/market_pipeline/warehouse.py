@@ -1,7 +1,8 @@
 """Gold as others see it: the generation in force, its health, guarded queries, and the way back.
 
 A reader opens the file that `CURRENT` names, read-only and without access to anything else on the machine. The writing
-protocol is in `snapshots`. What does not belong here: any SQL about the market.
+protocol is in `snapshots`. What does not belong here: any SQL about the market. Over 300 lines because what a
+reader may do and what it is guarded against are one thing.
 """
 
 from __future__ import annotations

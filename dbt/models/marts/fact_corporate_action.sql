@@ -1,3 +1,4 @@
+-- Longer than most models: whether two announcements are one action depends on all that was said of the instrument.
 with
 
 announcements as (
