@@ -174,5 +174,5 @@ def run_builds(count: int, *, seed: int, folder: Path) -> Result:
 PROOFS = (
     Proof(3, "publish", "publishing killed, four readers beside it", "kills", 4, 300, 25, run_kills),
     Proof(3, "reads", "reads while publishing is killed all the time", "reads", 400, 100_000, 5000, run_reads),
-    Proof(3, "dbt", "a build of gold killed in mid-dbt", "kills", 0, 40, 4, run_builds),
+    Proof(3, "dbt", "a build of gold killed in mid-dbt", "kills", 0, 40, 20, run_builds),
 )

@@ -22,7 +22,7 @@ from proofs.proof import Proof, Result
 from s3_proxy import Faults, proxy
 from s3_server import S3Server, running_s3
 
-RACERS, WRITERS, PUTS_A_KILL = 16, 4, 400
+RACERS, ROUNDS_AT_ONCE, WRITERS, PUTS_A_KILL = 16, 16, 4, 400
 
 
 @contextmanager
@@ -36,28 +36,33 @@ def _bucket(folder: Path) -> Iterator[tuple[S3Server, S3]]:
 
 
 def races(count: int, *, seed: int, folder: Path) -> Result:
-    """Rounds of sixteen writers of one key, each with bytes of its own; at times all with the same."""
-    rng, wrong = random.Random(f"s3 races {seed}"), list[str]()
-    with _bucket(folder) as (_, place), ThreadPoolExecutor(RACERS) as threads:
+    """Rounds of sixteen writers of one key, each with bytes of its own; at times all with the same. Many rounds go on
+    at once, because this server lets the losers of each wait for seconds."""
+    rng = random.Random(f"s3 races {seed}")
+    with _bucket(folder) as (_, place), ThreadPoolExecutor(ROUNDS_AT_ONCE) as rounds:
         stores = [S3Store(place, patience_s=60) for _ in range(RACERS)]
-        for round_ in range(count):
-            is_same, barrier = rng.random() < 0.2, threading.Barrier(RACERS)
+        are_same = [rng.random() < 0.2 for _ in range(count)]
+        told = rounds.map(lambda number: _race(stores, number, is_same=are_same[number]), range(count))
+        return Result(count, tuple(filter(None, told)), {"puts": count * RACERS})
 
-            def put(
-                who: int, key: str = f"bronze/race/{round_}", same: bool = is_same, start: threading.Barrier = barrier
-            ) -> str:
-                start.wait()
-                try:
-                    return "won" if stores[who].create(key, b"same" if same else b"%d" % who) else "same"
-                except CreateConflict:
-                    return "other"
 
-            told = list(threads.map(put, range(RACERS)))
-            if told.count("won") != 1 or set(told) - {"won"} != {"same" if is_same else "other"}:
-                wrong.append(f"round {round_}: {told}")
-            elif stores[0].get(f"bronze/race/{round_}") != (b"same" if is_same else b"%d" % told.index("won")):
-                wrong.append(f"round {round_}: the bytes are not the winner's")
-    return Result(count, tuple(wrong), {"puts": count * RACERS})
+def _race(stores: list[S3Store], number: int, *, is_same: bool) -> str:
+    """One round, and what was wrong with it."""
+    start, key = threading.Barrier(RACERS), f"bronze/race/{number}"
+
+    def put(who: int) -> str:
+        start.wait()
+        try:
+            return "won" if stores[who].create(key, b"same" if is_same else b"%d" % who) else "same"
+        except CreateConflict:
+            return "other"
+
+    with ThreadPoolExecutor(RACERS) as threads:
+        told = list(threads.map(put, range(RACERS)))
+    if told.count("won") != 1 or set(told) - {"won"} != {"same" if is_same else "other"}:
+        return f"round {number}: {told}"
+    is_winners = stores[0].get(key) == (b"same" if is_same else b"%d" % told.index("won"))
+    return "" if is_winners else f"round {number}: the bytes are not the winner's"
 
 
 def careless(count: int, *, seed: int, folder: Path) -> Result:
