@@ -101,6 +101,11 @@ chaos: .venv/.dev ## The proofs at full length, where they were left: PROOFS="8 
 	PYTHONPATH=src:tests nice -n 10 $(BIN)/python -m proofs $(PROOFS) --minutes $(or $(MINUTES),20) --seed $(or $(SEED),1) \
 		$(if $(FRESH),--fresh)
 
+.PHONY: soak
+soak: .venv/.dev ## The proofs that take hours, where they were left: dashboard, Dagster, everything; MINUTES=60 a proof
+	PYTHONPATH=src:tests nice -n 10 $(BIN)/python -m proofs --soak $(PROOFS) --minutes $(or $(MINUTES),60) --seed $(or $(SEED),1) \
+		$(if $(FRESH),--fresh)
+
 .PHONY: bench
 bench: .venv/.run ## Measure against peers and floors into benchmarks/ (25 minutes): BENCH="gold publish" prints some
 	$(BIN)/python benchmarks $(BENCH)

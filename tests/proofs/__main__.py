@@ -1,6 +1,7 @@
-"""`make chaos`: the proofs at full length, in batches that an interrupted run continues; then docs/reliability.md.
+"""`make chaos` and `make soak`: the proofs at full length, in batches that an interrupted run continues; then
+docs/reliability.md.
 
-    python -m proofs [NUMBER or NAME ...] [--minutes 20] [--seed 1] [--state .chaos/state.json] [--fresh] [--report]
+    python -m proofs [NUMBER or NAME ...] [--soak] [--minutes 20] [--seed 1] [--state FILE] [--fresh] [--report]
 
 Each batch has a seed of its own, made of the run's seed and its number. A proof stops when its figure is reached, when
 its minutes are spent, or at a violation, which is told and kept. With --report only the document is written.
@@ -122,7 +123,7 @@ def _line(proof: Proof, record: dict[str, Any]) -> str:
     return "\n".join([told, *(f"   ! {violation}" for violation in record["violations"][:10])])
 
 
-def document(state: State, words: list[str]) -> str:
+def document(state: State, words: list[str], *, is_soak: bool = False) -> str:
     """The table, as Markdown."""
     rows, skipped = [], []
     for proof in find():
@@ -147,7 +148,9 @@ def document(state: State, words: list[str]) -> str:
     kills = sum(state.found[p.name]["done"] for p in find() if p.unit in ("kills", "points") and p.name in state.found)
     violations = [f"- `{name}`: {text}" for name, record in state.found.items() for text in record["violations"][:5]]
     return TEMPLATE.format(
-        command=" ".join(["make chaos", *(['PROOFS="' + " ".join(words) + '"'] if words else [])]),
+        command=" ".join(
+            ["make soak" if is_soak else "make chaos", *(['PROOFS="' + " ".join(words) + '"'] if words else [])]
+        ),
         rows="\n".join(rows),
         kills=f"{kills:,}",
         load=max((record.get("load", 0.0) for record in state.found.values()), default=0.0),
@@ -182,8 +185,9 @@ Kills in mid-work, all proofs together: {kills}. Machine: {processors} processor
 
 def main() -> int:
     """Run what is asked for, print the table, write the document; 1 when anything was violated."""
-    parser = argparse.ArgumentParser(prog="make chaos")
+    parser = argparse.ArgumentParser(prog="make chaos, make soak")
     parser.add_argument("proofs", nargs="*", help="numbers of promises or names of proofs; none means all")
+    parser.add_argument("--soak", action="store_true", help="those that take an hour each, instead of all the others")
     parser.add_argument("--minutes", type=float, default=20.0, help="longest time per proof")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--state", type=Path, default=REPOSITORY / ".chaos" / "state.json")
@@ -192,14 +196,14 @@ def main() -> int:
     given = parser.parse_args()
     logging.disable(logging.WARNING)  # of every retry there would be a line
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ended like this it still clears its folder away
-    state, selected = State(given.state), chosen(given.proofs)
+    state, selected = State(given.state), chosen(given.proofs, is_soak=given.soak)
     for proof in selected if given.fresh else ():
         state.found.pop(proof.name, None)
     print(f"seed {given.seed}, {given.minutes:g} minutes a proof, state in {given.state}", flush=True)
     for proof in () if given.report else selected:
         prove(proof, state, seed=given.seed, minutes=given.minutes, commit=_commit())
     print("\n".join(_line(proof, state.found[proof.name]) for proof in selected if proof.name in state.found))
-    DOCUMENT.write_text(document(state, given.proofs))
+    DOCUMENT.write_text(document(state, given.proofs, is_soak=given.soak))
     print(f"Written: {DOCUMENT.relative_to(REPOSITORY)}")
     return int(any(record["violations"] for record in state.found.values()))
 

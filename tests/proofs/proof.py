@@ -26,7 +26,8 @@ class Result:
 class Proof:
     """`run(count, seed=, folder=)` tries about `count` cases in an empty folder. `number` is the promise's, several
     proofs may share it; `batch` is how many cases the long run asks for at a time. With `is_finite` there is one set of
-    cases, so one batch holds them all, and it counts as complete however many they are."""
+    cases, so one batch holds them all, and it counts as complete however many they are. One with `is_soak`
+    takes hours of both processors: `make soak` runs it, and `make chaos` only by its name."""
 
     number: int
     name: str
@@ -37,6 +38,7 @@ class Proof:
     batch: int
     run: Callable[..., Result]
     is_finite: bool = False
+    is_soak: bool = False
 
 
 def find() -> tuple[Proof, ...]:
@@ -46,12 +48,12 @@ def find() -> tuple[Proof, ...]:
     return tuple(sorted(made, key=lambda proof: (proof.number, proof.name)))
 
 
-def chosen(words: list[str]) -> tuple[Proof, ...]:
-    """The proofs of these numbers or names, in this order; all without any."""
+def chosen(words: list[str], *, is_soak: bool = False) -> tuple[Proof, ...]:
+    """The proofs of these numbers or names, in this order; without any, all that soak or all that don't."""
     known = find()
     unknown = [word for word in words if not any(word in (str(proof.number), proof.name) for proof in known)]
     if unknown:
         names = ", ".join(f"{proof.number} {proof.name}" for proof in known)
         raise SystemExit(f"There is no proof {unknown[0]}; there are: {names}")
     found = [proof for word in words for proof in known if word in (str(proof.number), proof.name)]
-    return tuple(dict.fromkeys(found)) or known
+    return tuple(dict.fromkeys(found)) or tuple(proof for proof in known if proof.is_soak is is_soak)

@@ -21,6 +21,8 @@ from market_pipeline.errors import ConfigurationError, Unreachable
 from market_pipeline.orchestration.event_log import BATCH_SIZE, BATCH_SIZE_VARIABLE
 from market_pipeline.settings import REPOSITORY, Settings
 
+_DEFINITIONS = "market_pipeline.orchestration.definitions"
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -131,6 +133,25 @@ def _is_sandbox(url: str) -> bool:
         return False
 
 
+def dagster_commands(settings: Settings) -> dict[str, list[str]]:
+    """How Dagster's two processes are started: its webserver, and the daemon, which starts runs and watches them."""
+    ui = [sys.executable, "-m", "dagster_webserver", "-m", _DEFINITIONS, "-h", "127.0.0.1"]
+    return {
+        "dagster": [*ui, "-p", str(settings.dagster_port)],
+        "daemon": [sys.executable, "-m", "dagster._daemon", "run", "-m", _DEFINITIONS],
+    }
+
+
+def dagster_environment(settings: Settings) -> dict[str, str]:
+    """What they, and the runs that they start, need to find the profile."""
+    return {
+        "DAGSTER_HOME": str(settings.dagster_home),
+        BATCH_SIZE_VARIABLE: BATCH_SIZE,
+        "MARKET_PIPELINE_PROFILE": settings.profile,
+        "MARKET_PIPELINE_HOME": str(settings.home),
+    }
+
+
 def serve(settings: Settings) -> int:
     """Dagster and the dashboard, and the sandbox for the demo, until Ctrl-C or until one of them ends."""
     for port, name in ((settings.dagster_port, "DAGSTER"), (settings.dashboard_port, "DASHBOARD")):
@@ -138,22 +159,13 @@ def serve(settings: Settings) -> int:
             raise ConfigurationError(f"Port {port} is taken; set MARKET_PIPELINE_{name}_PORT to a free one")
     dagster = f"http://127.0.0.1:{settings.dagster_port}"
     dashboard = f"http://127.0.0.1:{settings.dashboard_port}"
-    environment = {
-        "DAGSTER_HOME": str(settings.dagster_home),
-        BATCH_SIZE_VARIABLE: BATCH_SIZE,
-        "MARKET_PIPELINE_PROFILE": settings.profile,
-        "MARKET_PIPELINE_HOME": str(settings.home),
-    }
-    module = "market_pipeline.orchestration.definitions"
+    environment, commands = dagster_environment(settings), dagster_commands(settings)
     # Before the first child starts: the children have sessions of their own and would outlive a closed terminal.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as stack:
         if settings.is_demo:
             stack.enter_context(sandbox(settings))
-        ui = [sys.executable, "-m", "dagster_webserver", "-m", module, "-h", "127.0.0.1"]
-        ui += ["-p", str(settings.dagster_port)]
-        daemon = [sys.executable, "-m", "dagster._daemon", "run", "-m", module]
         page = [
             sys.executable,
             "-m",
@@ -166,8 +178,8 @@ def serve(settings: Settings) -> int:
         page += ["--server.port", str(settings.dashboard_port)]
         plan = (
             ("dashboard", page, f"{dashboard}/_stcore/health"),
-            ("dagster", ui, f"{dagster}/server_info"),
-            ("daemon", daemon, None),
+            ("dagster", commands["dagster"], f"{dagster}/server_info"),
+            ("daemon", commands["daemon"], None),
         )
         children = [
             stack.enter_context(service(settings, name, command, url=url, environment=environment))
