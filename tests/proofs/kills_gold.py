@@ -103,7 +103,7 @@ def _newest(warehouse: Path) -> Path:
     return max(warehouse.glob("gold-*.duckdb"))
 
 
-def _differences(left: Path, right: Path) -> Iterator[str]:
+def differences(left: Path, right: Path) -> Iterator[str]:
     """Where two generations differ, but for the last digits of floats, which depend on the order of adding."""
     with duckdb.connect() as con:
         for name, file in (("a", left), ("b", right)):
@@ -165,7 +165,7 @@ def run_builds(count: int, *, seed: int, folder: Path) -> Result:
         number = now
     if forks.run("build", folder, seconds=300) != 0:
         wrong.append("the build after the kills failed")
-    wrong += [f"not as in an undisturbed build: {found}" for found in _differences(undisturbed, _newest(warehouse))]
+    wrong += [f"not as in an undisturbed build: {found}" for found in differences(undisturbed, _newest(warehouse))]
     if any(warehouse.glob("build-*")) or _is_half_done(warehouse):
         wrong.append("the build after the kills did not clean up")
     return Result(in_dbt, tuple(wrong), {"kills": killed, "in mid-publish": in_publish})
