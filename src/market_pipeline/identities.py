@@ -124,6 +124,10 @@ def grant(owner: S3, role: str, *, secret_key: str) -> None:
         if name not in str(json.loads(admin.user_info(user)).get("policyName", "")).split(","):
             admin.policy_set(name, user=user)
     except MinioAdminException as error:
+        if error._code.startswith("5"):
+            raise StoreUnavailable(
+                f"MinIO at {owner.endpoint} is not ready (status {error._code}); run again later"
+            ) from None
         raise LakeError(
             f"MinIO at {owner.endpoint} refuses to make the identity {role} (status {error._code}); check the store's "
             "own key, or make it yourself: MARKET_PIPELINE_STORE_IDENTITIES=external"
