@@ -150,14 +150,23 @@ def summary() -> None:
 
 
 def layers(found: Health) -> None:
-    """Rows by layer, and the bytes of what is served."""
+    """Rows and bytes by layer."""
     held = {name.replace("_", " "): count for name, count in (found.rows_by_layer or {}).items()}
     current = warehouse.generation()
-    size = f", {current.bytes / 1e6:,.1f} MB of gold served" if current else ""
+    sizes = found.bytes_by_layer or ({"gold": current.bytes} if current else {})
+    told_sizes = [f"{size / 1e6:,.1f} MB of {layer}" for layer, size in sizes.items()]
+    size = f"; {', '.join(told_sizes)}" if told_sizes else ""
+    of_layer = [sizes.get(layer.partition(" ")[0]) for layer in held]
     rows = told(
         "layers",
         pa.table(
-            {"layer": pa.array(list(held), pa.string()), "row_count": pa.array(list(held.values()), pa.int64())},
+            {
+                "layer": pa.array(list(held), pa.string()),
+                "row_count": pa.array(list(held.values()), pa.int64()),
+                "megabytes": pa.array(
+                    [None if size is None else round(size / 1e6, 1) for size in of_layer], pa.float64()
+                ),
+            },
         ),
         origin=HEALTH_ORIGIN,
     )

@@ -36,6 +36,8 @@ def test_trust_tells_what_is_missing_rejected_and_restated(warehouse: Warehouse)
     assert "No feed is late; 3 instrument-feeds behind the others" in said
     assert "3 rows rejected: low_below_high, price_positive" in said
     assert "Values restated by providers: 5 correction" in said
+    sizes = "48.2 MB of bronze, 1.3 MB of silver, 0.0 MB of quarantine, 9.7 MB of gold"
+    assert f"Bronze 101, silver 10,932, gold 6,204; {sizes}" in said
     warehouse.publish(
         fixture.build(warehouse.folder.parent / "other.duckdb", seed=8),
         tables=fixture.TABLES,

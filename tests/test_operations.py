@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +117,7 @@ def health(**changed: object) -> Health:
             "datasets": (DatasetHealth("fmp", "eod_raw", "2026-11-13", 5, 5, newest_data_date="2026-11-13"),),
             "quota": (ProviderQuota("fmp", "free", 250, 250, 0, "2026-11-21T05:00:00+00:00"),),
             "rows_by_layer": {"silver_rows": 7},
+            "bytes_by_layer": {"bronze": 9_000, "silver": 4_321},
             **changed,
         }
     )
@@ -163,11 +165,18 @@ def test_prometheus_gets_figures_and_names_what_cant_be_read(settings: Settings)
     text = generate_latest(registry).decode()
     for line in (
         'market_pipeline_rows{layer="silver"} 7.0',
+        'market_pipeline_bytes{layer="bronze"} 9000.0',
         'market_pipeline_calls_left{plan="free",provider="fmp"} 0.0',
         'market_pipeline_data_age_days{dataset="eod_raw",provider="fmp"} 7.0',
         'market_pipeline_checks{outcome="failed"} 1.0',
         'market_pipeline_up{part="health"} 1.0',
     ):
         assert line in text
+    old = json.loads((settings.warehouse / "health.json").read_text())
+    del old["bytes_by_layer"], old["sealed_sha256"]  # as it was before bytes were counted
+    (settings.warehouse / "health.json").write_text(json.dumps(old))
+    text = generate_latest(registry).decode()
+    assert 'market_pipeline_rows{layer="silver"} 7.0' in text
+    assert "market_pipeline_bytes{" not in text
     (settings.warehouse / "health.json").write_text("{")
     assert 'market_pipeline_up{part="health"} 0.0' in generate_latest(registry).decode()

@@ -101,8 +101,9 @@ def test_lists_are_sorted_whole_and_of_their_prefix_alone(store: Store) -> None:
     names = [f"silver/x/{number:05d}" for number in range(1203)]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda name: store.replace(name, b"1"), names))
-    store.replace("silver/xy/other", b"1")
+    store.replace("silver/xy/other", b"12345")
     assert list(store.list("silver/x/")) == names
+    assert (store.size("silver/x/"), store.size("silver/"), store.size("silver/none/")) == (1203, 1208, 0)
 
 
 @pytest.mark.parametrize("name", ["^GSPC", "BRK.B", "BTC/USD", "A B", "aux", "=x:y"])

@@ -96,6 +96,7 @@ def test_list_is_sorted_and_ignores_temporaries(store: FolderStore) -> None:
     (store.root / "bronze/x/.tmp-123-abc").write_bytes(b"half")
     assert store.list("bronze/x/") == ("bronze/x/a", "bronze/x/b", "bronze/x/sub/c")
     assert store.list("bronze/none/") == ()
+    assert (store.size("bronze/x/"), store.size("bronze/"), store.size("bronze/none/")) == (3, 4, 0)
     assert not store.exists("bronze/x")
 
 

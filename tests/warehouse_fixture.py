@@ -281,6 +281,7 @@ def health(generation: str | None, *, profile: str = "demo", has_failed: bool = 
         ),
         quarantined={"weekly_adjusted": 3},
         rows_by_layer={"bronze": 101, "silver": 10_932, "gold": 6_204},
+        bytes_by_layer={"bronze": 48_200_000, "silver": 1_310_000, "quarantine": 20_000, "gold": 9_700_000},
     )
 
 

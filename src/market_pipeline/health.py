@@ -134,6 +134,10 @@ def collect(
             "silver_rows": sum(committed.rows for committed in slices.values()),
             "gold_rows": 0 if current is None else sum(current.tables.values()),
         },
+        bytes_by_layer={
+            **{layer: store.size(f"{layer}/") for layer in ("bronze", "silver", "quarantine")},
+            "gold": 0 if current is None else current.bytes,
+        },
     )
 
 

@@ -114,7 +114,8 @@ class ProviderQuota:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the newest run left for people to see, whether it published or not. `as_of` is the profile's clock."""
+    """What the newest run left for people to see, whether it published or not. `as_of` is the profile's clock;
+    `bytes_by_layer` is None in files from before it was counted."""
 
     written_at: str
     as_of: str
@@ -128,6 +129,7 @@ class Health:
     quota: tuple[ProviderQuota, ...] = ()
     quarantined: Mapping[str, int] | None = None
     rows_by_layer: Mapping[str, int] | None = None
+    bytes_by_layer: Mapping[str, int] | None = None
 
 
 def _adapter(record: type[Any]) -> TypeAdapter[Any]:

@@ -140,6 +140,13 @@ class S3Store:
 
         return self._patiently(names)
 
+    def size(self, prefix: str) -> int:
+        def total() -> int:
+            pages = obstore.list(self._bucket(prefix), prefix.rstrip("/"), chunk_size=1000)
+            return sum(item["size"] for page in pages for item in page)
+
+        return self._patiently(total)
+
     def url(self, key: str) -> str:
         return f"s3://{self.place.bucket(key)}/{key}"
 

@@ -65,6 +65,9 @@ class Figures(Collector):
         yield _gauge("rows", "Payloads of bronze, rows of silver and gold.", {
             (layer.partition("_")[0],): float(rows) for layer, rows in (health.rows_by_layer or {}).items()
         }, "layer")  # fmt: skip
+        yield _gauge("bytes", "What each layer holds: objects without former versions, the published generation.", {
+            (layer,): float(size) for layer, size in (health.bytes_by_layer or {}).items()
+        }, "layer")  # fmt: skip
         yield _gauge("rejected_rows", "Rows in quarantine.", {
             (name,): float(rows) for name, rows in (health.quarantined or {}).items()
         }, "contract")  # fmt: skip
