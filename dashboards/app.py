@@ -15,6 +15,7 @@ import streamlit as st
 import warehouse
 import words
 from cards import nothing_yet, problem
+from market_pipeline import logs
 from market_pipeline.warehouse import Generation, MarketPipelineError
 
 PAGES = Path(__file__).parent / "app_pages"
@@ -123,6 +124,7 @@ def _lag(row: dict[str, Any]) -> str:
 
 def main() -> None:
     """Draw one page."""
+    logs.set_up()
     st.set_page_config(page_title="Market pipeline", page_icon=str(PAGES.with_name("icon.svg")), layout="wide")
     page = st.navigation(pages(), position="top")
     st.html(NARROW)

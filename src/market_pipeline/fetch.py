@@ -48,7 +48,12 @@ for _name in ("httpx2", *(f"httpcore2.{part}" for part in ("connection", "http11
 
 def _tell_of_retry(details: stamina.instrumentation.RetryDetails) -> None:
     """One line per retry; the cause is ours, so it is redacted."""
-    _log.warning("%s; asking again in %.1f s", details.caused_by, details.wait_for)
+    _log.warning(
+        "%s; asking again in %.1f s",
+        details.caused_by,
+        details.wait_for,
+        extra={"provider": getattr(details.caused_by, "provider", ""), "wait_s": round(details.wait_for, 3)},
+    )
 
 
 _log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import logging
 import os
 import shutil
 import time
@@ -22,12 +23,13 @@ import duckdb
 import orjson
 import polars as pl
 
-from market_pipeline import layout, seeding
+from market_pipeline import layout, logs, seeding
 from market_pipeline.dbt_project import DbtProject, project_files, tail
 from market_pipeline.errors import CheckFailed, IncompleteSlice, LakeError
 from market_pipeline.store import Store
 from market_pipeline.warehouse import Generation, Warehouse
 
+_log = logging.getLogger(__name__)
 _BUILD_PREFIX = "build-"
 _BLOCKING = ("refused", "failed", "not_yet")
 _FINAL = ("fetched", "empty")
@@ -171,6 +173,7 @@ def build(
             )
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+    logs.tell(_log, f"Generation {generation.generation} is published", generation=generation.generation)
     return GoldReport(
         generation.generation,
         True,

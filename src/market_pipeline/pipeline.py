@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -15,7 +16,19 @@ from functools import cached_property
 
 import polars as pl
 
-from market_pipeline import calendar, contracts, gold, health, history, layout, manifest, providers, reference, universe
+from market_pipeline import (
+    calendar,
+    contracts,
+    gold,
+    health,
+    history,
+    layout,
+    logs,
+    manifest,
+    providers,
+    reference,
+    universe,
+)
 from market_pipeline.brake import Brake
 from market_pipeline.databases import Transport, asking
 from market_pipeline.dbt_project import DbtProject
@@ -32,6 +45,8 @@ from market_pipeline.settings import Settings
 from market_pipeline.slice_run import IngestReport
 from market_pipeline.store import FolderStore, Store, exclusive, honours_create_only
 from market_pipeline.warehouse import Health, LastRun, Warehouse
+
+_log = logging.getLogger(__name__)
 
 
 class Pipeline:
@@ -353,6 +368,15 @@ class Pipeline:
         last_run = LastRun(target, health.stamp(started_at), health.stamp(finished_at), status, exit_code, error)
         found = self.health(last_run)
         self.warehouse.write_health(found)
+        logs.tell(
+            _log,
+            f"A run of {target} ended: {status}" + (f"; {error}" if error else ""),
+            level=logging.INFO if status == "success" else logging.ERROR,
+            target=target,
+            status=status,
+            exit_code=exit_code,
+            seconds=round((finished_at - started_at).total_seconds(), 1),
+        )
         return found
 
     def health(self, last_run: LastRun | None = None) -> Health:

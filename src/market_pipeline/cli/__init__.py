@@ -12,7 +12,7 @@ import sys
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
-from market_pipeline import __version__
+from market_pipeline import __version__, logs
 from market_pipeline.cli.output import problem
 from market_pipeline.errors import (
     CheckFailed,
@@ -95,6 +95,7 @@ def exit_code(error: BaseException) -> int:
 
 def main() -> None:
     """Entry point: run a command and turn an error of ours into one sentence and its exit code."""
+    logs.set_up()
     try:
         result = app(sys.argv[1:], exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,10 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.table import Table
 
+from market_pipeline import logs
 from market_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_log = logging.getLogger("market_pipeline.cli")
 
 Format = Literal["table", "csv", "json", "parquet", "markdown"]
 
@@ -26,11 +30,17 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 def say(text: str) -> None:
     """A line for people, on stderr."""
+    if logs.is_on():
+        logs.tell(_log, text)
+        return
     err.print(text, markup=False)
 
 
 def problem(text: str) -> None:
     """An error for people: what, why and the remedy in one sentence, on stderr."""
+    if logs.is_on():
+        logs.tell(_log, text, level=logging.ERROR)
+        return
     err.print("error: ", style="bold red", end="")
     err.print(text, markup=False)
 

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 from collections.abc import Mapping
 
 import dagster as dg
 
-from market_pipeline import freshness
+from market_pipeline import freshness, logs
 from market_pipeline.errors import ConfigurationError, LakeError
 from market_pipeline.orchestration.resources import redact, target_of
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import Settings
 
+_log = logging.getLogger(__name__)
 _WATCH_S = 300
 
 
@@ -101,6 +103,7 @@ def send(settings: Settings, *, title: str, body: str) -> None:
     notifier = apprise.Apprise()
     if not notifier.add(settings.alert_url) or not notifier.notify(title=title, body=body):
         raise ConfigurationError("Nobody took the message sent to MARKET_PIPELINE_ALERT_URL; mend the address in .env")
+    logs.tell(_log, "An alert was sent", title=title)
 
 
 def sentence(event: dg.DagsterEvent) -> str:

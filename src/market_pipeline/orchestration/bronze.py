@@ -1,10 +1,12 @@
 """Bronze assets: one per feed, its body is one ingest of all slices of the run."""
 
+import logging
 from collections.abc import Iterator
 from functools import partial
 
 import dagster as dg
 
+from market_pipeline import logs
 from market_pipeline.feed import Feed, Provider
 from market_pipeline.orchestration import checks
 from market_pipeline.orchestration.partitions import first_day, partitions
@@ -12,6 +14,7 @@ from market_pipeline.orchestration.resources import SESSION, Asked, Session
 from market_pipeline.settings import Settings
 from market_pipeline.slice_run import IngestReport
 
+_log = logging.getLogger(__name__)
 OWNERS = ("team:data",)
 Results = Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]
 
@@ -52,7 +55,8 @@ def asset(provider: Provider, feed: Feed, settings: Settings) -> dg.AssetsDefini
     def bronze(context: dg.AssetExecutionContext) -> Results:
         session: Session = context.resources.session
         asked = Asked.of(context.run.tags)
-        with session.step() as pipeline:
+        keys = " ... ".join(dict.fromkeys([context.partition_keys[0], context.partition_keys[-1]]))
+        with session.step() as pipeline, logs.about({"provider": provider.name, "slice": keys}):
             reports = pipeline.ingest(
                 provider.name,
                 feed.dataset,
@@ -64,6 +68,11 @@ def asset(provider: Provider, feed: Feed, settings: Settings) -> dg.AssetsDefini
                 on_progress=partial(session.on_progress, "/".join(name.path)),
             )
             session.reports.extend(reports)
+            for report in reports:
+                if report.deferred:
+                    until = "" if report.resumes_at is None else report.resumes_at.isoformat(timespec="seconds")
+                    words = f"{report.deferred} of {report.planned} requests of {feed.dataset} are deferred"
+                    logs.tell(_log, words, level=logging.WARNING, slice=report.slice_key, resumes_at=until)
             check = checks.complete(reports, allow_partial=asked.allow_partial)
             blocked = checks.blocked_ingest(reports, allow_partial=asked.allow_partial)
             if blocked is not None:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 import fcntl
+import logging
 import os
 from pathlib import Path
 
 import dagster as dg
 from dagster._core.storage.dagster_run import RunRecord
 
+from market_pipeline import logs
+
 # From launch to its first lock a run's process imports Dagster and us: seconds, a minute on a starved machine.
+_log = logging.getLogger(__name__)
 GRACE = dt.timedelta(seconds=120)
 _UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -82,6 +86,7 @@ def reap(instance: dg.DagsterInstance, state: Path) -> tuple[str, ...]:
         else:
             instance.report_run_failed(run, "The process of this run died; the next run takes up what it left.")
         reaped.append(run.run_id)
+        logs.tell(_log, "The process of a run died; the run is ended", level=logging.WARNING, reaped_run_id=run.run_id)
     _free_slots(instance)
     for path in (state / "runs").glob("*.lock"):
         found = instance.get_run_by_id(path.stem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from market_pipeline import logs
 from market_pipeline.errors import CheckFailed, ConfigurationError, MarketPipelineError
 from market_pipeline.gold import GoldReport
 from market_pipeline.normalize import NormalizeReport
@@ -19,6 +21,7 @@ from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import Settings
 from market_pipeline.slice_run import IngestReport
 
+_log = logging.getLogger(__name__)
 SESSION = "session"
 TAG = "market_pipeline/"
 REDACTED = "[REDACTED]"
@@ -154,14 +157,17 @@ def session_resource(settings: Settings, prepared: Session | None) -> dg.Resourc
             return
         started_at = dt.datetime.now(dt.UTC)
         found = Session(Pipeline(settings))
-        yield found
-        error = found.errors[0] if found.errors else None
-        found.pipeline.record_run(
-            target="" if run is None else target_of(run),
-            started_at=started_at,
-            status="success" if error is None else "failed",
-            exit_code=0 if error is None else 6 if isinstance(error, CheckFailed) else 1,
-            error=None if error is None else found.redact(str(error)),
-        )
+        target = "" if run is None else target_of(run)
+        with logs.about({"run_id": "" if run is None else run.run_id, "target": target}):
+            logs.tell(_log, "A run begins")
+            yield found
+            error = found.errors[0] if found.errors else None
+            found.pipeline.record_run(
+                target=target,
+                started_at=started_at,
+                status="success" if error is None else "failed",
+                exit_code=0 if error is None else 6 if isinstance(error, CheckFailed) else 1,
+                error=None if error is None else found.redact(str(error)),
+            )
 
     return session

@@ -6,6 +6,7 @@ import argparse
 import datetime as dt
 from pathlib import Path
 
+from market_pipeline import logs
 from market_pipeline.sandbox.app import SandboxConfig, serve
 from market_pipeline.sandbox.market import DEFAULT_ROSTER_SIZE, DEFAULT_SEED
 
@@ -30,6 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--roster-size", type=int, default=DEFAULT_ROSTER_SIZE, help="tickers beside the universe's")
     parser.add_argument("--echoes-key", action="store_true", help="the daily refusal repeats the caller's key")
     given = parser.parse_args(arguments)
+    logs.set_up()
     try:
         config = SandboxConfig(
             universe=given.universe,

@@ -31,6 +31,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import Receive, Scope, Send
 
+from market_pipeline import logs
 from market_pipeline.sandbox import faults
 from market_pipeline.sandbox.events import EventKind
 from market_pipeline.sandbox.provider import Provider
@@ -186,6 +187,7 @@ def _server(config: SandboxConfig, *, host: str, port: int, log_level: str) -> u
             lifespan="off",
             log_level=log_level,
             access_log=False,
+            log_config=None if logs.is_on() else uvicorn.config.LOGGING_CONFIG,
             server_header=False,
         )
     )

@@ -1,0 +1,92 @@
+"""Lines for machines: with MARKET_PIPELINE_LOG_FORMAT=json, as in containers, each line that a process logs is one JSON
+object on standard error, with the time in UTC, the level, the logger, the event, and what the line is about.
+
+Modules log by `logging.getLogger(__name__)` with lazy arguments; that is all they know of this. On a terminal, and
+without the variable, nothing here does anything. The variable is read here and not in `settings`, because what is wrong
+with the settings is a line too. What does not belong here: redaction, which has happened before a line is written.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+VARIABLE = "MARKET_PIPELINE_LOG_FORMAT"
+# Of a process, not of a thread: a process does one run at a time, and its threads are about that run too.
+_about: dict[str, str] = {}
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_PLAIN = (str, int, float, bool)
+
+
+class Lines(logging.Formatter):
+    """A record as one line of JSON. Fields given by `extra` are kept where JSON has a word for them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        found: dict[str, object] = {
+            "timestamp": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        given = {k: v for k, v in vars(record).items() if k not in _OWN and isinstance(v, _PLAIN)}
+        found |= {k: v for k, v in {**_about, **given}.items() if k not in found}
+        if record.exc_info:
+            found["exception"] = self.formatException(record.exc_info)
+        return json.dumps(found, ensure_ascii=False)
+
+
+def is_on() -> bool:
+    """Whether this process writes lines of JSON: never to a person at a terminal."""
+    return os.environ.get(VARIABLE) == "json" and not sys.stderr.isatty()
+
+
+def set_up() -> None:
+    """Have every logger of this process write such lines, where that is wanted: warnings of all, more of ours.
+    Handlers that are there already keep their place and write JSON. Calling it again does no harm."""
+    if not is_on():
+        return
+    root, lines = logging.getLogger(), Lines()
+    loggers = [found for found in logging.Logger.manager.loggerDict.values() if isinstance(found, logging.Logger)]
+    for handler in [handler for logger in loggers for handler in logger.handlers]:
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            handler.setFormatter(lines)
+    if not any(isinstance(handler.formatter, Lines) for handler in root.handlers):
+        handler = logging.StreamHandler()
+        handler.setFormatter(lines)
+        handler.addFilter(lambda record: not _is_written(record.name))
+        root.addHandler(handler)
+    logging.getLogger("market_pipeline").setLevel(logging.INFO)
+    logging.captureWarnings(capture=True)
+
+
+def _is_written(name: str) -> bool:
+    """Whether a logger on the way to the root has a handler of its own, which has written the line."""
+    logger: logging.Logger | None = logging.getLogger(name)
+    while logger is not None and logger.parent is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def tell(logger: logging.Logger, event: str, *, level: int = logging.INFO, **fields: object) -> None:
+    """A line that people are told in other words, or can do without; nothing where lines are for them."""
+    if is_on():
+        logger.log(level, "%s", event, extra=fields)
+
+
+@contextmanager
+def about(fields: Mapping[str, str]) -> Iterator[None]:
+    """Name what every line of this process is about, such as `run_id` and `target`, as long as the block lasts."""
+    before = dict(_about)
+    _about.update(fields)
+    try:
+        yield
+    finally:
+        _about.clear()
+        _about.update(before)
