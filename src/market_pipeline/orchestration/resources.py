@@ -152,14 +152,14 @@ def session_resource(settings: Settings, prepared: Session | None) -> dg.Resourc
             _refuse_another_profile(instance, settings)
             locks.own(settings.state, run.run_id)
             locks.reap(instance, settings.state)
-        if prepared is not None:
-            yield prepared
-            return
-        started_at = dt.datetime.now(dt.UTC)
-        found = Session(Pipeline(settings))
         target = "" if run is None else target_of(run)
         with logs.about({"run_id": "" if run is None else run.run_id, "target": target}):
             logs.tell(_log, "A run begins")
+            if prepared is not None:
+                yield prepared
+                return
+            started_at = dt.datetime.now(dt.UTC)
+            found = Session(Pipeline(settings))
             yield found
             error = found.errors[0] if found.errors else None
             found.pipeline.record_run(
