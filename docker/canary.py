@@ -223,7 +223,7 @@ def main(arguments: list[str]) -> int:
         return 2
     sys.stdout.write(
         f"{kind}: {len(search.found)} found in {search.files:,} files and names, {search.bytes / 2**20:,.1f} MiB; "
-        f"{len(search.secrets)} secrets, {len(search.keys)} of them providers'\n"
+        f"{len(search.secrets)} secrets, {len(search.keys)} of them providers' keys\n"
     )
     return 1 if search.found else 0
 

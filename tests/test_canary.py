@@ -98,7 +98,7 @@ def test_nothing_is_found_where_each_secret_is_at_home(volumes: Path) -> None:
         done = search(volumes, kind, stream)
         assert done.returncode == 0, done.stderr
         assert b"0 found" in done.stdout
-        assert b"6 secrets, 1 of them providers'" in done.stdout
+        assert b"6 secrets, 1 of them providers' keys" in done.stdout
 
 
 @pytest.mark.parametrize("form", ["as it is", "base64 after a name"])
