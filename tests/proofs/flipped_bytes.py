@@ -184,7 +184,7 @@ KINDS = {
 
 
 def _targets(site: Site, rng: random.Random) -> Iterator[tuple[str, Path]]:
-    """Every payload and manifest once, in an order of the seed, and every seventh time a file of the warehouse."""
+    """Every payload and manifest once, in an order of the seed; after every fourth, one of silver or the warehouse."""
     bronze = [(name, path) for name in ("payload", "manifest") for path in sorted(KINDS[name].files(site))]
     rng.shuffle(bronze)
     of_gold = [name for name in KINDS if name not in ("payload", "manifest")]
