@@ -1,4 +1,4 @@
-"""The dashboard: `streamlit run dashboards/app.py`.
+"""What every visit of the dashboard runs; `serve` is the server.
 
 A page is one file in `app_pages/` with its TITLE, ICON and ORDER; nothing else knows the list. What every page has is
 here: the generation, the freshness by data date, the banners, and the watch for a new generation.
@@ -6,8 +6,6 @@ here: the generation, the freshness by data date, the banners, and the watch for
 
 from __future__ import annotations
 
-import ast
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -17,32 +15,15 @@ import words
 from cards import nothing_yet, problem
 from market_pipeline import logs
 from market_pipeline.warehouse import Generation, MarketPipelineError
-
-PAGES = Path(__file__).parent / "app_pages"
+from pages import PAGES, declared
 
 
 def pages() -> list[Any]:
     """One page per file, in the files' ORDER; the first is the home page."""
     return [
         st.Page(path, title=values["TITLE"], icon=values["ICON"], url_path=path.stem, default=index == 0)
-        for index, (path, values) in enumerate(_declared())
+        for index, (path, values) in enumerate(declared())
     ]
-
-
-@st.cache_resource
-def _declared() -> list[tuple[Path, dict[str, Any]]]:
-    """What each file says of its page, in order; read once, as a server's code is."""
-    found = []
-    for path in PAGES.glob("*.py"):
-        values = {
-            node.targets[0].id: ast.literal_eval(node.value)
-            for node in ast.parse(path.read_text(encoding="utf-8")).body
-            if isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and node.targets[0].id in ("TITLE", "ICON", "ORDER")
-        }
-        found.append((path, values))
-    return sorted(found, key=lambda item: item[1]["ORDER"])
 
 
 @st.fragment(run_every=0.5)
@@ -136,7 +117,6 @@ def main() -> None:
             st.title(page.title, anchor=False)
             nothing_yet(str(door.folder))
         else:
-            warehouse.held().hold(door)
             header(page.title, current)
             page.run()
     except MarketPipelineError as error:

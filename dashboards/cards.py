@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 import streamlit as st
@@ -23,7 +25,8 @@ from charts import DARK, LIGHT, Palette
 from market_pipeline.warehouse import MarketPipelineError
 from warehouse import Answer
 
-FIRST_CARD_S = 0.6
+FIRST_CARD_S = 0.6  # on a machine with a core to spare; on a busy one the browser takes longer
+LONGEST = 2_000  # characters of a text in a table
 
 
 def palette() -> Palette:
@@ -98,7 +101,22 @@ def totals(rows: Iterable[Mapping[str, Any]], *, name: str, measure: str = "") -
 
 def table(rows: pa.Table, *, height: int | None = None) -> None:
     """A table whose columns are formatted by the unit in their name."""
-    st.dataframe(rows, hide_index=True, height=height or "auto", placeholder="—", column_config=_formats(rows))
+    shown, is_shortened = shortened(rows)
+    st.dataframe(shown, hide_index=True, height=height or "auto", placeholder="—", column_config=_formats(rows))
+    if is_shortened:
+        st.caption(f"Texts of over {LONGEST:,} characters are cut here; the downloads have them whole.")
+
+
+def shortened(rows: pa.Table, *, limit: int = LONGEST) -> tuple[pa.Table, bool]:
+    """The rows with their texts cut, and whether any was: a browser stands still over a text of a megabyte."""
+    is_shortened = False
+    for index, field in enumerate(rows.schema):
+        if pa.types.is_string(field.type) and (pc.max(pc.utf8_length(rows[index])).as_py() or 0) > limit:
+            texts = pc.utf8_replace_slice(rows[index], start=limit, stop=1 << 31, replacement="…")
+            is_long = pc.greater(pc.utf8_length(rows[index]), limit)
+            rows = rows.set_column(index, field.name, pc.if_else(is_long, texts, rows[index]))
+            is_shortened = True
+    return rows, is_shortened
 
 
 def problem(error: MarketPipelineError) -> None:
@@ -132,7 +150,8 @@ def _let_it_draw() -> None:
     if "is_first_card_drawn" not in st.session_state:
         st.session_state["is_first_card_drawn"] = True
         if st.context.url:  # a test has no browser that draws
-            time.sleep(FIRST_CARD_S)
+            busy = os.getloadavg()[0] / (os.cpu_count() or 1)  # the browser is on this machine, as the address says
+            time.sleep(FIRST_CARD_S * min(max(busy, 1.0), 4.0))
 
 
 def _menu(key: str, answer: Answer) -> None:

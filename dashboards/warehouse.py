@@ -6,14 +6,12 @@ page shows two generations. What does not belong here: how anything looks.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import functools
 import os
 import re
-import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +19,14 @@ import pyarrow as pa
 import streamlit as st
 
 from market_pipeline.settings import Settings, load_settings
-from market_pipeline.warehouse import Generation, Health, QueryError, QueryTimeout, Warehouse
+from market_pipeline.warehouse import Generation, Health, Held, QueryError, QueryTimeout, Warehouse
 
 QUERIES = Path(__file__).parent / "queries"
 EXPLORE_ROWS = 5_000
+EXPLORE_BYTES = 16 << 20
 EXPLORE_SECONDS = 10.0
 _PAGE_SECONDS = 20.0
+_HELD = Held()  # this server's one: opened anew for each query, a file costs more than the query
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,53 +80,12 @@ def _settings(variables: frozenset[tuple[str, str]]) -> Settings:  # noqa: ARG00
 
 def warehouse() -> Warehouse:
     """This profile's published gold."""
-    return Warehouse(settings().warehouse)
+    return Warehouse(settings().warehouse, held=_HELD)
 
 
 def generation() -> Generation | None:
     """The generation in force."""
     return warehouse().current()
-
-
-@dataclass(slots=True)
-class Held:
-    """One open connection, under which the generation's file stays open between queries: opened anew, each would read
-    the catalog again. A file that is pruned meanwhile stays whole, and its room is given back at the next visit."""
-
-    file: tuple[str, int, int] = ("", 0, 0)
-    connection: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def hold(self, door: Warehouse) -> None:
-        """Keep the file in force open, and let go of the one before. The same name may be another file by now."""
-        with self.lock:
-            file = _file(door)
-            if file == self.file:
-                return
-            self.connection.close()
-            self.file = ("", 0, 0)
-            _, opened = self.connection.enter_context(door.connect())
-            if _file(door) == file and file[0].endswith(opened.file):  # else the next visit looks again
-                self.file = file
-
-
-@st.cache_resource
-def held() -> Held:
-    """This server's one."""
-    return Held()
-
-
-def _file(door: Warehouse) -> tuple[str, int, int]:
-    """Which file the pointer names, told apart from others that had its name."""
-    current = door.current()
-    if current is None:
-        return ("", 0, 0)
-    path = door.folder / current.file
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return (str(path), 0, 0)
-    return (str(path), stat.st_ino, stat.st_mtime_ns)
 
 
 def health() -> Health | None:
@@ -165,8 +124,8 @@ def answer(name: str, *, over: str = "", **parameters: Any) -> Answer:
 
 def explore(sql: str) -> tuple[Answer, bool]:
     """Answer somebody's own SQL within limits; the second value says whether rows were left out."""
-    table, _ = warehouse().query(sql, row_limit=EXPLORE_ROWS + 1, timeout_s=EXPLORE_SECONDS)
-    return Answer("query", sql, {}, table.slice(0, EXPLORE_ROWS)), table.num_rows > EXPLORE_ROWS
+    table, is_cut = warehouse().first(sql, row_limit=EXPLORE_ROWS, byte_limit=EXPLORE_BYTES, timeout_s=EXPLORE_SECONDS)
+    return Answer("query", sql, {}, table), is_cut
 
 
 def told(name: str, rows: pa.Table, *, origin: str) -> Answer:
@@ -205,5 +164,5 @@ def _text(name: str) -> str:
 
 @st.cache_data(max_entries=512, show_spinner="Reading gold")
 def _ask(folder: str, identity: str, sql: str, parameters: tuple[tuple[str, Any], ...]) -> tuple[pa.Table, str]:  # noqa: ARG001 - `identity` is part of the cache's key
-    table, seen = Warehouse(Path(folder)).query(sql, dict(parameters) or None, timeout_s=_PAGE_SECONDS)
+    table, seen = Warehouse(Path(folder), held=_HELD).query(sql, dict(parameters) or None, timeout_s=_PAGE_SECONDS)
     return table, seen.sha256

@@ -239,6 +239,24 @@ def test_sql_is_cut_at_the_row_limit_and_says_so(market: Warehouse) -> None:
     assert len(test.dataframe[0].value) == 5000
 
 
+def test_sql_is_cut_at_the_byte_limit_and_says_so(market: Warehouse) -> None:
+    test = show("explorer", sql="select i, repeat('x', 1000000) as long from range(40) as r (i)")
+    assert not test.exception
+    assert re.match(r"16 rows in .* s, the first of more", titles(test)[0])
+    shown = test.dataframe[0].value
+    assert len(shown) == 16
+    assert {len(text) for text in shown["long"]} == {2001}
+    said = " ".join(element.value for element in test.caption)
+    assert "16 MB; `market-pipeline query` has no such limit" in said
+    assert "the downloads have them whole" in said
+
+
+def test_a_row_beyond_the_byte_limit_is_refused(market: Warehouse) -> None:
+    test = show("explorer", sql="select repeat('x', 20000000) as long")
+    assert test.error[0].value == "The query can't be answered"
+    assert "One row has over 16 MB" in test.code[0].value
+
+
 def test_columns_are_described(market: Warehouse) -> None:
     test = show("explorer", tab="Tables", table="fact_adjusted_prices")
     found = test.dataframe[0].value.set_index("column_name")["description"]

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import pytest
 
 import warehouse_fixture as fixture
 from market_pipeline.errors import Busy, ConfigurationError, HashMismatch, LakeError, ObjectMissing
-from market_pipeline.warehouse import QueryError, QueryTimeout, Warehouse
+from market_pipeline.warehouse import Held, QueryError, QueryTimeout, Warehouse
 
 NOW = fixture.NOW
 
@@ -173,6 +174,44 @@ def test_rows_and_time_are_limited(warehouse: Warehouse) -> None:
             "select count(*) from range(1000000000) a, range(1000) b where a.range % 7 = b.range", timeout_s=0.3
         )
     assert time.monotonic() - started < 5
+
+
+def test_rows_are_fetched_up_to_so_many_bytes(warehouse: Warehouse) -> None:
+    sql = "select i, repeat('x', 1000) as x from range(500) as r (i)"
+    rows, is_cut = warehouse.first(sql, row_limit=400, byte_limit=100_000, timeout_s=30)
+    assert is_cut
+    assert rows["i"].to_pylist() == list(range(rows.num_rows))
+    assert 95 <= rows.num_rows < 100
+    rows, is_cut = warehouse.first(sql, row_limit=400, byte_limit=1_000_000, timeout_s=30)
+    assert (rows.num_rows, is_cut) == (400, True)
+    rows, is_cut = warehouse.first(sql, row_limit=500, byte_limit=1_000_000, timeout_s=30)
+    assert (rows.num_rows, is_cut) == (500, False)
+    with pytest.raises(QueryError, match="One row"):
+        warehouse.first("select repeat('x', 3000000) as x", row_limit=1, byte_limit=2 << 20, timeout_s=30)
+    with pytest.raises(QueryTimeout, match=r"0\.5 s"):  # the first rows come at once, the next ones never
+        warehouse.first(
+            "select i from range(1000000000000) as r (i) where i < 2048 or hash(i) = 0",
+            row_limit=10_000,
+            byte_limit=1 << 20,
+            timeout_s=0.5,
+        )
+
+
+def test_a_held_file_is_opened_once_and_let_go_for_the_next_generation(folder: Path, tmp_path: Path) -> None:
+    publish_tiny(folder, tiny(tmp_path / "b.duckdb", rows=10, value=1))
+    warehouse = Warehouse(folder, held=Held())
+    with warehouse.connect() as (first, _), warehouse.connect() as (second, _):
+        assert first is not second
+        for con in (first, second):
+            assert con.execute("select current_setting('lock_configuration')").fetchall() == [(True,)]
+            with pytest.raises(duckdb.Error, match="disabled"):
+                con.execute("select * from read_text('/etc/passwd')")
+        publish_tiny(folder, tiny(tmp_path / "b.duckdb", rows=10, value=2))
+        assert warehouse.query("select distinct v from t")[0].to_pylist() == [{"v": 2}]
+        assert first.execute("select distinct v from t").fetchall() == [(1,)]
+    shutil.rmtree(folder)
+    publish_tiny(folder, tiny(tmp_path / "b.duckdb", rows=10, value=3))  # another file of the first one's name
+    assert warehouse.query("select distinct v from t")[0].to_pylist() == [{"v": 3}]
 
 
 def test_memory_is_limited(warehouse: Warehouse) -> None:

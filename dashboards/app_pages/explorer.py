@@ -12,9 +12,9 @@ import streamlit as st
 
 import charts
 import words
-from cards import card, counted, palette
+from cards import card, counted, palette, shortened
 from market_pipeline.warehouse import QueryError
-from warehouse import EXPLORE_ROWS, EXPLORE_SECONDS, Answer, answer, explore
+from warehouse import EXPLORE_BYTES, EXPLORE_ROWS, EXPLORE_SECONDS, Answer, answer, explore
 
 TITLE = "Gold explorer"
 ICON = ":material/database_search:"
@@ -79,8 +79,8 @@ def ask() -> None:
     """A reader's own SQL, read-only and limited."""
     sql = st.text_area("SQL", value=STARTER, height=150, key="sql", bind="query-params", label_visibility="collapsed")
     st.caption(
-        f"One SELECT, read-only, at most {EXPLORE_ROWS:,} rows and {EXPLORE_SECONDS:.0f} s. No files, no network. "
-        "Ctrl+Enter runs it; the address keeps it."
+        f"One SELECT, read-only, at most {EXPLORE_ROWS:,} rows, {EXPLORE_BYTES >> 20} MB and {EXPLORE_SECONDS:.0f} s. "
+        "No files, no network. Ctrl+Enter runs it; the address keeps it."
     )
     started = time.monotonic()
     try:
@@ -97,7 +97,9 @@ def ask() -> None:
         found,
         quick(found),
         is_list=True,
-        note=f"Cut at {EXPLORE_ROWS:,} rows; `market-pipeline query` has no such limit." if is_cut else "",
+        note=f"Cut at {EXPLORE_ROWS:,} rows or {EXPLORE_BYTES >> 20} MB; `market-pipeline query` has no such limit."
+        if is_cut
+        else "",
         empty="The query has no rows.",
     )
 
@@ -117,7 +119,8 @@ def quick(found: Answer) -> Callable[[], object] | None:
             charts.indexed(ordered, palette(), height=380), height=380, key="query-chart", alt=alt
         )
     if texts:
-        return counted("query", found.rows[:40], name=texts[0], measure=numbers[0], title=numbers[0])
+        shown, _ = shortened(found.table.slice(0, 40).select([texts[0], numbers[0]]), limit=80)
+        return counted("query", shown.to_pylist(), name=texts[0], measure=numbers[0], title=numbers[0])
     return None
 
 

@@ -63,16 +63,16 @@ def indices(asked: Asked) -> None:
 
     def tiles() -> None:
         left, right = st.columns([9, 11])
-        with left, st.container(horizontal=True):
-            for row in found:
-                tile(row)
-        with right:
+        with right:  # first: the browser loads what draws charts when it meets one
             st.echarts_chart(
                 charts.indexed(paths, palette(), bold=mean, height=PATHS, has_slider=False),
                 height=PATHS,
                 key="indices-chart",
                 alt=f"Paths of the newest {paths.num_rows} bars, 100 before the first of them",
             )
+        with left, st.container(horizontal=True):
+            for row in found:
+                tile(row)
 
     has_benchmark = any(row["asset_class"] != "mean" for row in found)
     card(

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from market_pipeline import snapshots
 from market_pipeline.errors import HashMismatch, LakeError, MarketPipelineError, ObjectMissing
+from market_pipeline.held import Held
 from market_pipeline.records import (
     DatasetHealth,
     FailedCheck,
@@ -36,6 +37,7 @@ __all__ = [
     "FailedCheck",
     "Generation",
     "Health",
+    "Held",
     "LastRun",
     "MarketPipelineError",
     "Problem",
@@ -47,6 +49,7 @@ __all__ = [
 
 _TRIES = 5
 _BATCH_ROWS = 20_000
+_SMALL_BATCH_ROWS = 32  # at most so many rows are fetched beyond a limit of bytes
 _ALLOWED = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
 
@@ -59,10 +62,12 @@ class QueryTimeout(QueryError):
 
 
 class Warehouse:
-    """One profile's published gold. Readers create nothing in the folder, so it may be mounted read-only."""
+    """One profile's published gold. Readers create nothing in the folder, so it may be mounted read-only. A process
+    that reads again and again gives a `held`, which keeps the file open in between."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, held: Held | None = None) -> None:
         self.folder = folder
+        self._held = held
         self._writer: int | None = None
 
     def current(self) -> Generation | None:
@@ -119,19 +124,36 @@ class Warehouse:
     ) -> tuple[pa.Table, Generation]:
         """The answer to one SELECT (or DESCRIBE, SUMMARIZE, EXPLAIN), at most `row_limit` rows of it, and the
         generation it came from."""
+        with self._guarded(timeout_s) as (con, generation):
+            result = _run(con, sql, parameters)
+            if row_limit is None:
+                return result.to_arrow_table(), generation
+            return _first(result, row_limit=row_limit, byte_limit=None)[0], generation
+
+    def first(self, sql: str, *, row_limit: int, byte_limit: int, timeout_s: float) -> tuple[pa.Table, bool]:
+        """The first rows of an answer, within both limits, and whether there are more. DuckDB makes rows 2,048 at a
+        time, whatever their texts weigh: that many are in memory even when few of them are fetched."""
+        with self._guarded(timeout_s) as (con, _):
+            return _first(_run(con, sql, None), row_limit=row_limit, byte_limit=byte_limit)
+
+    @contextlib.contextmanager
+    def _guarded(self, timeout_s: float) -> Iterator[tuple[duckdb.DuckDBPyConnection, Generation]]:
+        """A connection whose query is stopped in time, and whose errors are ours."""
         with self.connect() as (con, generation):
             has_expired = threading.Event()
             timer = threading.Timer(timeout_s, _interrupt, (con, has_expired))
             timer.daemon = True
             timer.start()
             try:
-                return _answer(con, sql, parameters, row_limit=row_limit), generation
+                yield con, generation
             except duckdb.OutOfMemoryException as error:
                 limit = snapshots.GUARD["memory_limit"]
                 raise QueryError(f"The query needs over {limit} of memory; select fewer rows or columns") from error
             except (duckdb.FatalException, duckdb.InternalException, duckdb.IOException) as error:
+                if self._held:
+                    self._held.let_go()  # after a fatal error it answers nothing more
                 raise LakeError(f"{generation.file} can't be read: {first_line(error)}; {self._way_back()}") from error
-            except duckdb.Error as error:
+            except (duckdb.Error, pa.ArrowException, OSError) as error:  # what DuckDB meets while rows are fetched, too
                 if has_expired.is_set():
                     raise QueryTimeout(
                         f"The query took longer than {timeout_s:g} s and was stopped; select less, or use "
@@ -249,8 +271,8 @@ class Warehouse:
             if not path.is_file():
                 continue
             try:
-                return snapshots.open_guarded(path), found
-            except duckdb.Error as error:
+                return (self._held.open if self._held else snapshots.open_guarded)(path), found
+            except (duckdb.Error, FileNotFoundError) as error:
                 if path.is_file():
                     raise LakeError(f"{found.file} can't be opened: {first_line(error)}; {self._way_back()}") from error
         raise ObjectMissing(f"{name}, which CURRENT names, is not in {self.folder}; {self._way_back()}")
@@ -271,30 +293,33 @@ class Warehouse:
         )
 
 
-def _answer(
-    con: duckdb.DuckDBPyConnection,
-    sql: str,
-    parameters: Mapping[str, Any] | Sequence[Any] | None,
-    *,
-    row_limit: int | None,
-) -> pa.Table:
-    """Run one reading statement and stop fetching at the limit."""
+def _run(
+    con: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any] | Sequence[Any] | None
+) -> duckdb.DuckDBPyConnection:
+    """Run one reading statement."""
     statements = con.extract_statements(sql)
     if len(statements) != 1 or statements[0].type not in _ALLOWED:
         raise QueryError("Write one SELECT (or DESCRIBE, SUMMARIZE, EXPLAIN); the published snapshot is read-only")
     given = parameters if parameters is None or isinstance(parameters, Mapping) else list(parameters)
-    result = con.execute(statements[0], given)
-    if row_limit is None:
-        return result.to_arrow_table()
-    reader = result.to_arrow_reader(min(row_limit, _BATCH_ROWS) or 1)
+    return con.execute(statements[0], given)
+
+
+def _first(result: duckdb.DuckDBPyConnection, *, row_limit: int, byte_limit: int | None) -> tuple[pa.Table, bool]:
+    """Fetch until a limit is reached, and whether there was more."""
+    reader = result.to_arrow_reader(min(row_limit, _BATCH_ROWS if byte_limit is None else _SMALL_BATCH_ROWS) or 1)
     batches: list[pa.RecordBatch] = []
-    rows = 0
+    rows = size = 0
     for batch in reader:
-        if rows >= row_limit:
-            break
-        batches.append(batch.slice(0, row_limit - rows))
-        rows += batches[-1].num_rows
-    return pa.Table.from_batches(batches, schema=reader.schema)
+        count = min(batch.num_rows, row_limit - rows)
+        while byte_limit is not None and count and size + batch.slice(0, count).nbytes > byte_limit:
+            count -= 1
+        rows, size = rows + count, size + batch.slice(0, count).nbytes
+        batches.append(batch.slice(0, count))
+        if count < batch.num_rows:
+            if not rows and row_limit:
+                raise QueryError(f"One row has over {(byte_limit or 0) >> 20} MB; select a part of its texts")
+            return pa.Table.from_batches(batches, schema=reader.schema), True
+    return pa.Table.from_batches(batches, schema=reader.schema), False
 
 
 def _interrupt(con: duckdb.DuckDBPyConnection, has_expired: threading.Event) -> None:

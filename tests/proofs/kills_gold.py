@@ -91,9 +91,10 @@ def run_kills(count: int, *, seed: int, folder: Path) -> Result:
 
 
 def run_reads(count: int, *, seed: int, folder: Path) -> Result:
-    """So many reads by eight readers in two processes, while the publisher is killed all the time."""
+    """So many reads by eight readers in two processes, which keep the file open in between as the dashboard does, while
+    the publisher is killed all the time."""
     publisher = _Publisher(folder, seed=seed)
-    with reading(folder / "warehouse", reads=count) as readers:
+    with reading(folder / "warehouse", reads=count, is_held=True) as readers:
         while readers.are_running() and not publisher.wrong:
             publisher.kill_once()
         return publisher.result(0, readers)

@@ -1,10 +1,10 @@
 """Readers of gold in a process of their own, four threads each, which note what a reader must never see.
 
-    python -m proofs.readers WAREHOUSE READS
+    python -m proofs.readers WAREHOUSE READS [held]
 
 Each opens what is published, compares both tables, closes, and begins again, READS times in all (0: without end), or
-until standard input ends; then the process says in JSON what they saw. `v` is the instant of a generation, the same in
-every row of both tables.
+until standard input ends. With `held` a process keeps the file open in between, as the dashboard's server does. Then
+the process says in JSON what they saw. `v` is the instant of a generation, the same in every row of both tables.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from market_pipeline.warehouse import Warehouse
+from market_pipeline.warehouse import Held, Warehouse
 from proofs.forks import environment
 
 THREADS = 4
@@ -34,8 +34,8 @@ select
 class Reader:
     """One thread's reads and what it noted."""
 
-    def __init__(self, folder: Path, reads: int, has_ended: threading.Event) -> None:
-        self._warehouse, self._reads, self._has_ended = Warehouse(folder), reads, has_ended
+    def __init__(self, warehouse: Warehouse, reads: int, has_ended: threading.Event) -> None:
+        self._warehouse, self._reads, self._has_ended = warehouse, reads, has_ended
         self.done = self._newest = 0
         self.opened: list[float] = []
         self.faults: list[str] = []
@@ -61,7 +61,7 @@ class Reader:
         self._newest = max(self._newest, instants[0])
 
 
-def look(folder: Path, reads: int) -> dict[str, Any]:
+def look(warehouse: Warehouse, reads: int) -> dict[str, Any]:
     """Four readers in this process, which share so many reads; 0 means until standard input ends."""
     has_ended = threading.Event()
 
@@ -70,7 +70,7 @@ def look(folder: Path, reads: int) -> dict[str, Any]:
         has_ended.set()
 
     threading.Thread(target=wait, daemon=True).start()
-    readers = [Reader(folder, -(-reads // THREADS), has_ended) for _ in range(THREADS)]
+    readers = [Reader(warehouse, -(-reads // THREADS), has_ended) for _ in range(THREADS)]
     threads = [threading.Thread(target=reader.look) for reader in readers]
     for thread in threads:
         thread.start()
@@ -86,10 +86,17 @@ def look(folder: Path, reads: int) -> dict[str, Any]:
 class Readers:
     """Several such processes; `wait` gives what they saw together."""
 
-    def __init__(self, folder: Path, *, count: int, reads: Sequence[int]) -> None:
+    def __init__(self, folder: Path, *, count: int, reads: Sequence[int], is_held: bool = False) -> None:
         self._processes = [
             subprocess.Popen(
-                [sys.executable, "-m", "proofs.readers", str(folder), str(reads[number])],
+                [
+                    sys.executable,
+                    "-m",
+                    "proofs.readers",
+                    str(folder),
+                    str(reads[number]),
+                    *(["held"] if is_held else []),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment(),
@@ -120,10 +127,10 @@ class Readers:
 
 
 @contextmanager
-def reading(folder: Path, *, count: int = 2, reads: int = 0) -> Iterator[Readers]:
+def reading(folder: Path, *, count: int = 2, reads: int = 0, is_held: bool = False) -> Iterator[Readers]:
     """`count` processes of readers that share so many reads (0: until waited for)."""
     shares = [reads // count + (number < reads % count) for number in range(count)]
-    made = Readers(folder, count=count, reads=shares)
+    made = Readers(folder, count=count, reads=shares, is_held=is_held)
     try:
         yield made
     finally:
@@ -132,7 +139,8 @@ def reading(folder: Path, *, count: int = 2, reads: int = 0) -> Iterator[Readers
 
 def main() -> None:
     """One process of readers."""
-    print(json.dumps(look(Path(sys.argv[1]), int(sys.argv[2]))))
+    held = Held() if "held" in sys.argv[3:] else None
+    print(json.dumps(look(Warehouse(Path(sys.argv[1]), held=held), int(sys.argv[2]))))
 
 
 if __name__ == "__main__":
