@@ -9,6 +9,7 @@ and written by hand (`peers.grouped_daily`).
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import datetime as dt
 import json
@@ -228,3 +229,17 @@ def _calls(environment: Mapping[str, str]) -> int:
     url = f"{_address(environment)}/_sandbox/state"
     with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the sandbox on loopback
         return int(json.load(answer)["answered"])
+
+
+def main() -> None:
+    """The same, in a folder that stays: for `first_canvas.py`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", type=Path, required=True, metavar="FOLDER", help="where the profile is left")
+    folder = parser.parse_args().keep
+    folder.mkdir(parents=True)
+    for figure in run(folder.resolve()):
+        print(figure)
+
+
+if __name__ == "__main__":
+    main()
