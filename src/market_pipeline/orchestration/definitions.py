@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import warnings
 
@@ -13,16 +12,6 @@ from market_pipeline.orchestration import alerts, bronze, gold, pruning, schedul
 from market_pipeline.orchestration.event_log import BATCH_SIZE, BATCH_SIZE_VARIABLE
 from market_pipeline.orchestration.resources import SESSION, Session, session_resource
 from market_pipeline.settings import Settings, load_settings
-
-
-@dg.logger(config_schema={"log_level": dg.Field(str, default_value="INFO", is_required=False)})
-def _lines(context: dg.InitLoggerContext) -> logging.Logger:
-    """A run's own events, where lines are JSON."""
-    found = logging.Logger("dagster", context.logger_config["log_level"])  # noqa: LOG001 - this run's alone
-    handler = logging.StreamHandler()
-    handler.setFormatter(logs.Lines())
-    found.addHandler(handler)
-    return found
 
 
 def build(settings: Settings, *, prepared: Session | None = None) -> dg.Definitions:
@@ -50,7 +39,6 @@ def build(settings: Settings, *, prepared: Session | None = None) -> dg.Definiti
         ],
         resources={SESSION: session_resource(settings, prepared)},
         executor=dg.in_process_executor,
-        loggers={"console": _lines} if logs.is_on() else None,
     )
 
 
