@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +24,7 @@ from charts import DARK, LIGHT, Palette
 from market_pipeline.warehouse import MarketPipelineError
 from warehouse import Answer
 
-FIRST_CARD_S = 0.6  # on a machine with a core to spare; on a busy one the browser takes longer
+FIRST_CARD_S = 0.6
 LONGEST = 2_000  # characters of a text in a table
 
 
@@ -150,8 +149,7 @@ def _let_it_draw() -> None:
     if "is_first_card_drawn" not in st.session_state:
         st.session_state["is_first_card_drawn"] = True
         if st.context.url:  # a test has no browser that draws
-            busy = os.getloadavg()[0] / (os.cpu_count() or 1)  # the browser is on this machine, as the address says
-            time.sleep(FIRST_CARD_S * min(max(busy, 1.0), 4.0))
+            time.sleep(FIRST_CARD_S)
 
 
 def _menu(key: str, answer: Answer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -18,7 +19,15 @@ import duckdb
 import pytest
 
 import warehouse_fixture as fixture
-from market_pipeline.errors import Busy, ConfigurationError, HashMismatch, LakeError, ObjectMissing
+from market_pipeline import guests
+from market_pipeline.errors import (
+    Busy,
+    ConfigurationError,
+    HashMismatch,
+    LakeError,
+    MarketPipelineError,
+    ObjectMissing,
+)
 from market_pipeline.warehouse import Held, QueryError, QueryTimeout, Warehouse
 
 NOW = fixture.NOW
@@ -212,6 +221,38 @@ def test_a_held_file_is_opened_once_and_let_go_for_the_next_generation(folder: P
     shutil.rmtree(folder)
     publish_tiny(folder, tiny(tmp_path / "b.duckdb", rows=10, value=3))  # another file of the first one's name
     assert warehouse.query("select distinct v from t")[0].to_pylist() == [{"v": 3}]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select * from enable_logging('QueryLog')",
+        "select * from query('select * from enable_' || 'logging()')",
+        "with x as (from Disable_Profiling()) select 1 from x",
+        "explain analyze select * from query('from force_' || 'checkpoint()')",
+    ],
+)
+def test_a_query_cant_change_the_process_of_its_reader(warehouse: Warehouse, sql: str) -> None:
+    with pytest.raises(QueryError, match=r"only reads|is not answered"):
+        warehouse.query(sql)
+    assert warehouse.query("select 'log' as query, ln($a) as checkpoint", {"a": 1})[0].to_pylist() == [
+        {"query": "log", "checkpoint": 0.0}
+    ]
+
+
+def test_a_guest_gets_rows_or_a_reason_and_ends_alone(warehouse: Warehouse) -> None:
+    ask = functools.partial(guests.ask, warehouse.folder, row_limit=400, byte_limit=100_000)
+    rows, is_cut = ask("select i, repeat('x', 1000) as x from range(500) as r (i)", timeout_s=30)
+    assert is_cut
+    assert rows["i"].to_pylist() == list(range(rows.num_rows))
+    with pytest.raises(QueryError, match=r"(?s)Parser Error.*selec"):
+        ask("selec 1", timeout_s=30)
+    with pytest.raises(QueryError, match="of memory"):  # DuckDB makes 2,048 rows at a time, two gigabytes of them
+        ask("select repeat('x', 1000000) as x from range(5000)", timeout_s=60)
+    with pytest.raises(QueryTimeout, match=r"0\.5 s"):
+        ask("select * from range(100000000000) as r (i) where hash(i) = 0", timeout_s=0.5)
+    with pytest.raises(MarketPipelineError, match="Nothing is published"):
+        guests.ask(warehouse.folder / "none", "select 1", row_limit=1, byte_limit=1000, timeout_s=30)
 
 
 def test_memory_is_limited(warehouse: Warehouse) -> None:

@@ -14,7 +14,7 @@ import charts
 import words
 from cards import card, counted, palette, shortened
 from market_pipeline.warehouse import QueryError
-from warehouse import EXPLORE_BYTES, EXPLORE_ROWS, EXPLORE_SECONDS, Answer, answer, explore
+from warehouse import EXPLORE_BYTES, EXPLORE_ROWS, EXPLORE_SECONDS, Answer, answer, explore, sample
 
 TITLE = "Gold explorer"
 ICON = ":material/database_search:"
@@ -57,9 +57,9 @@ def describe(columns: Answer, tables: Answer) -> None:
         label_visibility="collapsed",
     )
     if view == "Profile":
-        rows, _ = explore(f'summarize "{name}"')
+        rows = sample(f'summarize "{name}"')
     elif view == "Rows":
-        rows, _ = explore(f'select * from "{name}" limit 200')  # noqa: S608 - a name from the catalog
+        rows = sample(f'select * from "{name}" limit 200')  # noqa: S608 - a name from the catalog
     else:
         mine = columns.table.filter(pc.equal(columns.table["table_name"], name))
         rows = replace(columns, table=mine.select(["column_name", "data_type", "description"]))

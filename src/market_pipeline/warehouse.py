@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -51,6 +52,14 @@ _TRIES = 5
 _BATCH_ROWS = 20_000
 _SMALL_BATCH_ROWS = 32  # at most so many rows are fetched beyond a limit of bytes
 _ALLOWED = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+# DuckDB's table functions that change the instance, which all connections of a process to a file share.
+_ACTS = frozenset(
+    {
+        *("ENABLE_LOGGING", "DISABLE_LOGGING", "TRUNCATE_DUCKDB_LOGS", "ENABLE_PROFILING", "DISABLE_PROFILING"),
+        *("CHECKPOINT", "FORCE_CHECKPOINT"),
+    }
+)
+_MAY_ACT = re.compile(r"log|profil|checkpoint|query", re.IGNORECASE)  # `query` runs a text that may be put together
 
 
 class QueryError(MarketPipelineError):
@@ -141,7 +150,7 @@ class Warehouse:
         """A connection whose query is stopped in time, and whose errors are ours."""
         with self.connect() as (con, generation):
             has_expired = threading.Event()
-            timer = threading.Timer(timeout_s, _interrupt, (con, has_expired))
+            timer = threading.Timer(min(timeout_s, threading.TIMEOUT_MAX), _interrupt, (con, has_expired))
             timer.daemon = True
             timer.start()
             try:
@@ -301,7 +310,22 @@ def _run(
     if len(statements) != 1 or statements[0].type not in _ALLOWED:
         raise QueryError("Write one SELECT (or DESCRIBE, SUMMARIZE, EXPLAIN); the published snapshot is read-only")
     given = parameters if parameters is None or isinstance(parameters, Mapping) else list(parameters)
+    if _MAY_ACT.search(sql):
+        _refuse_acts(con, sql, given, is_explain=statements[0].type == duckdb.StatementType.EXPLAIN)
     return con.execute(statements[0], given)
+
+
+def _refuse_acts(
+    con: duckdb.DuckDBPyConnection, sql: str, given: Mapping[str, Any] | list[Any] | None, *, is_explain: bool
+) -> None:
+    """QueryError for a statement whose plan has a function that acts. DuckDB's own plan tells, for a text can hide it;
+    what EXPLAIN would explain can't be explained, so there nothing that looks like it passes."""
+    if is_explain:
+        raise QueryError("EXPLAIN of a query that names logs, profiles, checkpoints or query() is not answered")
+    ((_, plan),) = con.execute(f"explain (format json) {sql}", given).fetchall()
+    acts = set(re.findall(r'"Function": "(\w+)"', plan)) & _ACTS
+    if acts:
+        raise QueryError(f"{min(acts).lower()} changes what others see of this process; a query only reads")
 
 
 def _first(result: duckdb.DuckDBPyConnection, *, row_limit: int, byte_limit: int | None) -> tuple[pa.Table, bool]:
