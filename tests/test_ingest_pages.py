@@ -309,6 +309,7 @@ def test_a_page_past_the_end_is_one_of_the_answer_again_when_that_grows(lake: La
         "http://0177.0.0.1:9/acme/v1/roster",
         "ftp://127.0.0.1:9/acme/v1/roster",
         "javascript:alert(1)",
+        "http://127.0.0.1:9/acme/v1/roster?cursor=%FF%FE",
         "http://127.0.0.1:9/acme/v1/roster?cursor=" + "x" * 9000,
     ],
 )
@@ -329,6 +330,13 @@ def test_a_key_in_the_next_address_is_in_no_manifest(lake: Lake) -> None:
     written = b"".join(path.read_bytes() for path in (lake.folder / "lake").rglob("*") if path.is_file())
     assert b"cursor" in written
     assert KEY.encode() not in written
+
+
+@pytest.mark.parametrize("place", ["/v1/{key}?cursor=x", "/v1/roster?{key}=x"])
+def test_a_next_address_whose_path_or_names_are_the_key_is_never_asked(lake: Lake, place: str) -> None:
+    encoded = "".join(f"%{ord(character):02x}" for character in KEY)
+    with lake.client() as client, pytest.raises(PayloadChanged, match="the key where no key belongs"):
+        client.page_after(FEED.plan(PART, ())[0], BASE + place.format(key=encoded))
 
 
 def test_a_call_limit_puts_the_rest_off(lake: Lake) -> None:

@@ -108,6 +108,10 @@ def test_versions_are_those_in_force_at_the_instant() -> None:
         ({"table": "fact_price_version", "as_of": "noon"}, "as_of 'noon' is no instant"),
         ({"table": "dim_date", "profile": "demo-c"}, "no profile demo-c; did you mean demo-"),
         ({"table": "dim_date", "profile": "../demo-a"}, "no profile ../demo-a"),
+        ({"table": "dim_date", "since": 20260101}, "since 20260101 is no date"),
+        ({"table": "fact_price_version", "as_of": 5}, "as_of 5 is no instant"),
+        ({"table": "dim_source", "columns": []}, "columns is empty"),
+        ({"table": "fact_daily_price", "symbols": 5}, "symbols is 5; write one text or a list"),
     ],
 )
 def test_a_wrong_name_says_which_one_was_meant(question: dict[str, object], said: str) -> None:
@@ -182,6 +186,9 @@ def test_sql_takes_parameters_and_can_do_nothing_but_read(tmp_path: Path) -> Non
             mp.sql(forbidden)
     with pytest.raises(QueryError, match="dim_date"):
         mp.sql("select * from dim_dat")
+    with pytest.raises(QueryError, match="can't hold spans"):
+        mp.sql("select {'a': interval 1 month} as spans")
+    assert mp.sql("select 1 as x", timeout_s=1e12).item() == 1
 
 
 def test_every_block_of_the_page_runs() -> None:

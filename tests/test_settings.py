@@ -139,6 +139,7 @@ def test_a_sample_profile_without_an_address_is_told_to_set_one() -> None:
         "https://example.com\\@127.0.0.1",
         "http://example.com",
         "http://127.0.0.1.example.com",
+        "https://[::1].example.com",
     ],
 )
 def test_addresses_that_are_none_are_refused_and_not_repeated(url: str) -> None:

@@ -193,6 +193,7 @@ class Client:
         try:
             there = urlsplit(address)
             port = there.port
+            given = parse_qsl(there.query, keep_blank_values=True, errors="strict")
         except ValueError:
             problem = "is no address"
         else:
@@ -204,6 +205,11 @@ class Client:
                 problem = "has a user, a fragment or a backslash"
             elif not there.path.startswith(here.path.rstrip("/") + "/") or _is_winding(there.path):
                 problem = "leaves the provider's path"
+            elif (
+                self._echo.redact(f"{there.path} {' '.join(name for name, _ in given)}".encode())[1]
+                or (self._echo.redact(unquote(there.path).encode())[1])
+            ):
+                problem = "has the key where no key belongs"
         if problem is not None:
             raise PayloadChanged(
                 f"The next page of {request.name} {problem}; nothing was asked there",
@@ -213,7 +219,7 @@ class Client:
             )
         params = tuple(
             (name, value)
-            for name, value in parse_qsl(there.query, keep_blank_values=True)
+            for name, value in given
             if name.lower() not in (self.provider.auth.name.lower(), "apikey")
             and not self._echo.redact(value.encode())[1]
         )
@@ -240,7 +246,7 @@ class Client:
                 self._http.stream(
                     "GET",
                     self._base_url + request.path,
-                    params=dict(request.params),
+                    params=list(request.params),
                     extensions={"trace": self._watch.trace},
                 ) as response,
             ):

@@ -24,7 +24,7 @@ import pyarrow as pa
 from market_pipeline import selection
 from market_pipeline.errors import ConfigurationError, unknown
 from market_pipeline.settings import load_settings
-from market_pipeline.warehouse import Generation, Warehouse
+from market_pipeline.warehouse import Generation, QueryError, Warehouse
 
 _TABLES = """
     with relations as (
@@ -129,7 +129,11 @@ def from_arrow(answer: pa.Table) -> pl.DataFrame:
         if pa.types.is_interval(field.type):
             spans = [None if v is None else _span(*v) for v in answer.column(position).to_pylist()]
             answer = answer.set_column(position, field.name, pa.array(spans, pa.string()))
-    return pl.DataFrame(pl.from_arrow(answer))
+    try:
+        return pl.DataFrame(pl.from_arrow(answer))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        kinds = ", ".join(f"{field.name} ({field.type})" for field in answer.schema if pa.types.is_nested(field.type))
+        raise QueryError(f"Polars can't hold {kinds or 'this answer'}; cast it, to text for instance") from error
 
 
 def _span(months: int, days: int, nanoseconds: int) -> str:
@@ -149,7 +153,12 @@ def _warehouse(profile: str | None) -> Warehouse:
 
 
 def _texts(given: str | Sequence[str], what: str) -> tuple[str, ...]:
-    texts = (given,) if isinstance(given, str) else tuple(given)
+    try:
+        texts = (given,) if isinstance(given, str) else tuple(given)
+    except TypeError:
+        raise ConfigurationError(f"{what} is {given!r}; write one text or a list of them") from None
+    if what == "columns" and not texts:
+        raise ConfigurationError("columns is empty; leave it out for all of them")
     for text in texts:
         if not isinstance(text, str):
             raise ConfigurationError(f"{what} holds {text!r}, which is no text")
@@ -165,7 +174,7 @@ def _day(given: dt.date | str | None, what: str) -> dt.date | None:
         )
     try:
         return dt.date.fromisoformat(given)
-    except ValueError:
+    except (TypeError, ValueError):
         raise ConfigurationError(f"{what} {given!r} is no date; write YYYY-MM-DD") from None
 
 
@@ -177,7 +186,7 @@ def _instant(given: dt.datetime | dt.date | str | None) -> dt.datetime | None:
             raise ConfigurationError(f"as_of {given} has no time zone; write it with tzinfo=datetime.UTC")
         return given
     try:
-        found = dt.datetime.fromisoformat(given if isinstance(given, str) else given.isoformat())
-    except ValueError:
+        found = dt.datetime.fromisoformat(given.isoformat() if isinstance(given, dt.date) else given)
+    except (TypeError, ValueError):
         raise ConfigurationError(f"as_of {given!r} is no instant; write 2026-11-15T21:00:00Z") from None
     return found if found.tzinfo is not None else found.replace(tzinfo=dt.UTC)

@@ -389,6 +389,8 @@ def _host(url: str) -> str | None:
     except ValueError:
         return None
     is_plain = url.isascii() and url.isprintable() and " " not in url and not set("@?#\\") & set(url)
+    if "]" in parts.netloc and not re.fullmatch(r"\[[0-9a-f:.]+\](:\d*)?", parts.netloc, re.IGNORECASE):
+        return None  # after the brackets of an address a name would be ignored
     if parts.scheme not in ("https", "http") or not parts.hostname or port == 0 or not is_plain:
         return None
     return parts.hostname.rstrip(".") or None

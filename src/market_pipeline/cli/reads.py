@@ -240,7 +240,9 @@ def quarantine(dataset: str | None = None, *, json: bool = False, limit: int = 2
         raise unknown("dataset", dataset, known)
     if limit < 1:
         raise ConfigurationError(f"--limit {limit} shows nothing; write 1 or more")
-    keys = [key for key in pipeline.store.list("quarantine/") if key != layout.quarantine_empty()]
+    keys = [
+        key for key in pipeline.store.list("quarantine/") if layout.table_of(key) and key != layout.quarantine_empty()
+    ]
     frames = [pl.read_parquet(io.BytesIO(pipeline.store.get(key))) for key in keys]
     rows = pl.concat(frames) if frames else pl.DataFrame(schema={"contract": pl.String})
     if dataset is not None:

@@ -62,10 +62,10 @@ def run(
     if not targets:
         raise ConfigurationError("There is no target; write: market-pipeline run all")
     pipeline = Pipeline(load_settings())
+    selection = arguments.selection(pipeline, targets)
     _prepared(pipeline)
     if check_only:
         return _check_gold(pipeline)
-    selection = arguments.selection(pipeline, targets)
     if date is not None:
         arguments.refuse_impossible(pipeline, selection, date)
     plan = legs.present(pipeline, selection, date=date)
@@ -127,13 +127,14 @@ def backfill(
     from market_pipeline.pipeline import Pipeline  # noqa: PLC0415
 
     pipeline = Pipeline(load_settings())
-    _prepared(pipeline)
     selection = arguments.selection(pipeline, (target,))
     feeds = legs.feeds_of(pipeline, selection)
     end = arguments.end_of(pipeline, since, until)
     names = arguments.symbols(pipeline, symbols)
     if max_calls is not None and max_calls < 1:
         raise ConfigurationError(f"--max-calls {max_calls} asks for nothing; write 1 or more")
+    if not dry_run:
+        _prepared(pipeline)
     items = bill.of_range(pipeline, feeds, since=since, until=end, symbols=names, refetch=refetch)
     lacking = {(item.provider.name, item.feed.dataset): item.lacking for item in items}
     plan = legs.over(pipeline, selection, lacking)
@@ -201,8 +202,8 @@ def replay(
     from market_pipeline.pipeline import Pipeline  # noqa: PLC0415
 
     pipeline = Pipeline(load_settings())
-    _prepared(pipeline)
     arguments.refuse_unknown_target(pipeline, target)
+    _prepared(pipeline)
     selection = legs.select(pipeline, target, layers=("silver", "gold"))
     plan = legs.stored(pipeline, selection, since=since, until=until)
     if not any(leg.slice_keys for leg in plan) and target != "gold":

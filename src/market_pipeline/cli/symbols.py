@@ -205,7 +205,7 @@ def _refuse_stranger(settings: Settings, symbol: str) -> None:
     import difflib  # noqa: PLC0415
 
     close = difflib.get_close_matches(symbol.upper(), symbols, n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
+    meant = f"; did you mean {close[0]}?" if close else "."
     raise ConfigurationError(
         f"There is no symbol {symbol} among the {len(symbols)} that gold knows{meant} If it is new, describe it: "
         f"market-pipeline symbols add {symbol} --name NAME --asset-class stock"
