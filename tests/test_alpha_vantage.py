@@ -392,7 +392,8 @@ def test_daily_bars_are_raw_with_the_action_of_their_day(tmp_path: Path) -> None
         ("2026-11-17,118.5,121.2,117.9,118.8,39.6,1210000,0.3010,1.0,9", "split_ratio|dtype"),
         ("2026-11-17,118.5", "close_usd|nullability"),
         ("2026-11-15,118.5,121.2,117.9,118.8,39.6,1210000,0.3010,1.0", "exchange_was_open"),
-        ("2026-11-17,118.5,121.2,117.9,118.8,39.6,1210000,0.3010,0", "split_ratio|min_exclusive"),
+        ("2026-11-17,118.5,121.2,117.9,118.8,39.6,1210000,0.3010,0", "split_ratio|min"),
+        ("2026-11-17,118.5,121.2,117.9,118.8,1e-300,1210000,0.3010,1.0", "adjusted_close_usd|min"),
     ],
 )
 def test_a_daily_line_that_breaks_a_rule_spares_the_others(tmp_path: Path, line: str, rule: str) -> None:

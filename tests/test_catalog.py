@@ -143,7 +143,7 @@ def test_staging_has_the_contracts_columns_and_rules(name: str) -> None:
 def test_bounds_of_a_contract_become_rules() -> None:
     staged = model(REPOSITORY / "dbt" / "models" / "staging" / "stg_bars_weekly_adjusted.yml")
     rules = staged["data_tests"][1]["holds"]["arguments"]["rules"]
-    assert rules["open_usd_min_exclusive"] == "open_usd > 0"
+    assert rules["open_usd_min"] == "open_usd >= 1e-06"
     assert rules["volume_shares_min"] == "volume_shares >= 0"
 
 

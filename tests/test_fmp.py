@@ -249,7 +249,7 @@ def test_bars_keep_their_values_and_their_basis(
         ({"close": ""}, "close_usd|nullability"),
         ({"close": True}, "close_usd|dtype"),
         ({"open": [1]}, "open_usd|dtype"),
-        ({"open": 0}, "open_usd|min_exclusive"),
+        ({"open": 0}, "open_usd|min"),
         ({"volume": -1}, "volume_shares|min"),
         ({"volume": 1e300}, "volume_shares|max"),
         ({"high": 1.0}, "high_is_highest"),

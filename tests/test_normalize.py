@@ -77,16 +77,16 @@ def _empty(store: FolderStore) -> str:
 
 # Poisoned rows: the line between two good ones, and every rule that must name it.
 POISON: dict[str, tuple[str, set[str]]] = {
-    "negative open": ("2026-11-13,-5,51,49,50,50,1,0", {"open_usd|min_exclusive", "low_is_lowest"}),
+    "negative open": ("2026-11-13,-5,51,49,50,50,1,0", {"open_usd|min", "low_is_lowest"}),
     "negative prices": (
         "2026-11-13,-5,-4,-6,-5,-5,1,0",
-        {f"{c}_usd|min_exclusive" for c in ("open", "high", "low", "close", "adjusted_close")},
+        {f"{c}_usd|min" for c in ("open", "high", "low", "close", "adjusted_close")},
     ),
-    "zero open": ("2026-11-13,0,51,49,50,50,1,0", {"open_usd|min_exclusive", "low_is_lowest"}),
-    "zero adjusted close": ("2026-11-13,50,51,49,50,0,1,0", {"adjusted_close_usd|min_exclusive"}),
+    "zero open": ("2026-11-13,0,51,49,50,50,1,0", {"open_usd|min", "low_is_lowest"}),
+    "zero adjusted close": ("2026-11-13,50,51,49,50,0,1,0", {"adjusted_close_usd|min"}),
     "nan": ("2026-11-13,NaN,51,49,50,50,1,0", {"open_usd|nan", "open_usd|max"}),
     "infinite": ("2026-11-13,50,inf,49,50,50,1,0", {"high_usd|inf", "high_usd|max"}),
-    "minus infinite": ("2026-11-13,50,51,-inf,50,50,1,0", {"low_usd|inf", "low_usd|min_exclusive"}),
+    "minus infinite": ("2026-11-13,50,51,-inf,50,50,1,0", {"low_usd|inf", "low_usd|min"}),
     "beyond a float": ("2026-11-13,50,1e400,49,50,50,1,0", {"high_usd|inf", "high_usd|max"}),
     "high below low": ("2026-11-13,50,48,49,50,50,1,0", {"high_is_highest", "low_is_lowest"}),
     "high below close": ("2026-11-13,50,51,49,52,50,1,0", {"high_is_highest"}),
@@ -118,6 +118,9 @@ POISON: dict[str, tuple[str, set[str]]] = {
         {f"{c}_usd|max" for c in ("open", "high", "low", "close")},
     ),
     "an absurd adjusted price": ("2026-11-13,50,51,49,50,1e200,1,0", {"adjusted_close_usd|max"}),
+    "an adjusted price next to nothing": ("2026-11-13,50,51,49,50,1e-320,1,0", {"adjusted_close_usd|min"}),
+    "a price next to nothing": ("2026-11-13,50,51,1e-300,50,50,1,0", {"low_usd|min"}),
+    "an absurd dividend": ("2026-11-13,50,51,49,50,50,1,1e300", {"dividend_usd|max"}),
     "an absurd volume": ("2026-11-13,50,51,49,50,50,9223372036854775807,0", {"volume_shares|max"}),
     "a day that is none": ("2026-02-30,50,51,49,50,50,1,0", {"session_date|dtype"}),
     "a month that is none": ("2026-13-01,50,51,49,50,50,1,0", {"session_date|dtype"}),

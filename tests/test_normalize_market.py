@@ -105,12 +105,15 @@ def test_a_correction_is_a_version_of_its_ticker_alone(tmp_path: Path) -> None:
     [
         (bar("BAD", h=9.0), "high_is_highest"),
         (bar("BAD", l=11.0), "low_is_lowest"),
-        (bar("BAD", c=-1.0, l=-1.0), "close_usd|min_exclusive"),
+        (bar("BAD", c=-1.0, l=-1.0), "close_usd|min"),
+        (bar("BAD", c=1e-320, l=1e-320), "close_usd|min"),
+        (bar("BAD", l=9e-7), "low_usd|min"),
+        (bar("BAD", vw=1e-300), "vwap_usd|min"),
         (bar("BAD", v=-5), "volume_shares|min"),
         (bar("BAD", v="many"), "volume_shares|dtype"),
         (bar("BAD", n=1.5), "transaction_count|dtype"),
         (bar("BAD", o=None), "open_usd|nullability"),
-        (bar("BAD", vw=0), "vwap_usd|min_exclusive"),
+        (bar("BAD", vw=0), "vwap_usd|min"),
         (bar("BAD", t=SESSION_END - 86_400_000), OUTSIDE),
         (bar("BAD", t=None), "session_date|nullability"),
         (bar(""), "symbol|min_length"),
@@ -128,6 +131,11 @@ def test_a_bad_row_is_quarantined_by_name_and_the_others_are_kept(
     rejected = pl.read_parquet(store.url(key))
     assert set(rejected.get_column("symbol")) == {row["T"]}
     assert json.loads(rejected.get_column("row_json")[0]).keys() >= {"symbol", "close_usd"}
+
+
+def test_the_smallest_price_that_is_quoted_is_one(tmp_path: Path) -> None:
+    _, rows, _ = session(tmp_path, (grouped(bar("TINY", 1e-6)), FETCHED_AT))
+    assert rows.get_column("close_usd").to_list() == [1e-6]
 
 
 def test_a_repeated_row_counts_once_and_two_that_differ_are_neither(tmp_path: Path) -> None:

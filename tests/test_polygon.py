@@ -295,8 +295,8 @@ GOOD = {"T": "GOOD", "v": 1.5e3, "vw": 2.5, "o": 2, "c": 3, "h": 4.25, "l": 1, "
         ({"c": [3]}, "close_usd|dtype"),
         ({"c": {"usd": 3}}, "close_usd|dtype"),
         ({"c": None}, "close_usd|nullability"),
-        ({"c": -3}, "close_usd|min_exclusive"),
-        ({"c": 0}, "close_usd|min_exclusive"),
+        ({"c": -3}, "close_usd|min"),
+        ({"c": 0}, "close_usd|min"),
         ({"c": 1e300}, "close_usd|max"),
         ({"h": 0.5}, "high_is_highest"),
         ({"v": -1}, "volume_shares|min"),
@@ -504,6 +504,15 @@ def test_splits_of_the_market(tmp_path: Path) -> None:
         ("SMPL", dt.date(2026, 11, 18), "split", 1.0, 3.0, "S1"),
         ("TWO.B", dt.date(2026, 11, 5), "split", 3.0, 4.05, None),
     ]
+
+
+@pytest.mark.parametrize(("member", "rule"), [("split_from", "split_from|min"), ("split_to", "split_to|min")])
+def test_a_split_of_next_to_nothing_is_none(tmp_path: Path, member: str, rule: str) -> None:
+    body = json.loads(sample("splits"))
+    body["results"][0][member] = 1e-300
+    found = actions(tmp_path, SPLITS, json.dumps(body).encode())
+    assert [name for name, _ in found.rejected] == [rule]
+    assert len(found.rows) == 2
 
 
 def test_pages_are_one_slice_and_an_action_of_another_month_is_outside(tmp_path: Path) -> None:

@@ -23,19 +23,19 @@ class BarsDaily(SilverRow):
         primary_key=True,
         description="raw as traded; split_adjusted by the vendor; dividend_adjusted for both by the vendor.",
     )
-    # The upper bounds stop what no exchange has seen: one such row would overflow the measures of gold.
-    open_usd = dy.Float64(min_exclusive=0, max=1e12, description="First trade, in the row's price basis.")
-    high_usd = dy.Float64(min_exclusive=0, max=1e12, description="Highest trade, in the row's price basis.")
-    low_usd = dy.Float64(min_exclusive=0, max=1e12, description="Lowest trade, in the row's price basis.")
-    close_usd = dy.Float64(min_exclusive=0, max=1e12, description="Close, in the row's price basis.")
+    # The bounds stop what no exchange has seen: one such row would overflow the measures of gold.
+    open_usd = dy.Float64(min=1e-6, max=1e12, description="First trade, in the row's price basis.")
+    high_usd = dy.Float64(min=1e-6, max=1e12, description="Highest trade, in the row's price basis.")
+    low_usd = dy.Float64(min=1e-6, max=1e12, description="Lowest trade, in the row's price basis.")
+    close_usd = dy.Float64(min=1e-6, max=1e12, description="Close, in the row's price basis.")
     volume_shares = dy.Float64(min=0, max=2.0**53, description="Shares traded, as reported; some feeds give fractions.")
     vwap_usd = dy.Float64(
-        nullable=True, min_exclusive=0, max=1e12, description="Volume-weighted average price, where it is a real one."
+        nullable=True, min=1e-6, max=1e12, description="Volume-weighted average price, where it is a real one."
     )
     transaction_count = dy.Int64(nullable=True, min=0, max=2**53, description="Trades in the session.")
     adjusted_close_usd = dy.Float64(
         nullable=True,
-        min_exclusive=0,
+        min=1e-6,
         max=1e15,
         description="Close adjusted by the vendor for splits and dividends, where the same row carries it.",
     )
@@ -44,7 +44,7 @@ class BarsDaily(SilverRow):
     )
     split_ratio = dy.Float64(
         nullable=True,
-        min_exclusive=0,
+        min=1e-6,
         max=1e6,
         description="New shares for one old from this session on, as the row says; 1 when none.",
     )

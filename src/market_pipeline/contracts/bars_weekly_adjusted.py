@@ -12,24 +12,26 @@ class BarsWeeklyAdjusted(SilverRow):
     """One instrument and one week, as known from one fetch. Open to close are as traded, in USD."""
 
     instrument_id = dy.String(primary_key=True, description="Hash that names the instrument through renames.")
-    # The upper bounds stop what no exchange has seen: one such row would overflow the measures of gold.
+    # The bounds stop what no exchange has seen: one such row would overflow the measures of gold.
     week_start_date = dy.Date(
         primary_key=True,
         resolution="1w",
         description="Monday of the week: the running week's row moves its date, not its week.",
     )
     session_date = dy.Date(description="The provider's label: the last session of the week, exchange calendar date.")
-    open_usd = dy.Float64(min_exclusive=0, max=1e9, description="First trade of the week, raw.")
-    high_usd = dy.Float64(min_exclusive=0, max=1e9, description="Highest trade of the week, raw.")
-    low_usd = dy.Float64(min_exclusive=0, max=1e9, description="Lowest trade of the week, raw.")
-    close_usd = dy.Float64(min_exclusive=0, max=1e9, description="Last close of the week, raw.")
+    open_usd = dy.Float64(min=1e-6, max=1e9, description="First trade of the week, raw.")
+    high_usd = dy.Float64(min=1e-6, max=1e9, description="Highest trade of the week, raw.")
+    low_usd = dy.Float64(min=1e-6, max=1e9, description="Lowest trade of the week, raw.")
+    close_usd = dy.Float64(min=1e-6, max=1e9, description="Last close of the week, raw.")
     adjusted_close_usd = dy.Float64(
-        min_exclusive=0,
+        min=1e-6,
         max=1e12,  # a series of reverse splits makes early closes large
         description="Close adjusted by the vendor for splits and dividends, anchored at the newest week.",
     )
     volume_shares = dy.Int64(min=0, max=2**53, description="Shares traded in the week, as reported.")
-    dividend_usd = dy.Float64(min=0, description="Dividend per share whose ex-date lies in the week; 0 when none.")
+    dividend_usd = dy.Float64(
+        min=0, max=1e9, description="Dividend per share whose ex-date lies in the week; 0 when none."
+    )
 
     @dy.rule()
     def high_is_highest(cls) -> pl.Expr:

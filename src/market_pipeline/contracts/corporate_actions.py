@@ -28,8 +28,8 @@ class CorporateActions(SilverRow):
         min_length=1,
         description="The provider's own class (CD, SC, LT, ST, split, ...); a second one of a day ends in #2.",
     )
-    split_from = dy.Float64(nullable=True, min_exclusive=0, max=1e9, description="Old shares that the split takes.")
-    split_to = dy.Float64(nullable=True, min_exclusive=0, max=1e9, description="New shares that it gives for them.")
+    split_from = dy.Float64(nullable=True, min=1e-6, max=1e9, description="Old shares that the split takes.")
+    split_to = dy.Float64(nullable=True, min=1e-6, max=1e9, description="New shares that it gives for them.")
     cash_amount = dy.Decimal(
         28, 10, nullable=True, min=0, description="Dividend per share on its ex-date, in `currency`, not adjusted."
     )
