@@ -271,6 +271,18 @@ def test_rows_that_nobody_asked_for_are_quarantined_once(lake: Lake) -> None:
     assert dict(reports[-1].rejected_by_rule) == {OUTSIDE: 2, "session_date|dtype": 1}
 
 
+@pytest.mark.parametrize("day", ["-2026-11-20", "12026-11-20", "+2026-11-20", "0001-01-01"])
+def test_an_absurd_date_spoils_its_own_row(lake: Lake, day: str) -> None:
+    lake.members = lake.members[:1]
+    lake.api.extra = [{"date": day, "close": 1.0}]
+    lake.take()
+    reports = lake.normalize()
+    assert [(report.rows_kept, report.payload_failures) for report in reports] == [(1, 0)] * len(PARTS)
+    assert [dict(report.rejected_by_rule) for report in reports if report.rows_rejected] == [
+        {OUTSIDE: 1, "session_date|dtype": 1}
+    ]
+
+
 def test_rows_of_closed_days_within_a_range_are_quarantined_once(lake: Lake) -> None:
     lake.members = lake.members[:2]
     lake.api.extra = [{"date": "2026-11-07", "close": 1.0}, {"date": "2026-11-15", "close": 1.0}]

@@ -54,10 +54,7 @@ def _cast_column(source: pl.DataType, column: dy.Column) -> pl.Expr:
     if source == target:
         return name
     if source == pl.String and isinstance(column, dy.Date):
-        # The parser alone would also take signs, spaces and years of any length.
-        return pl.when(name.str.contains(r"^(?:19|2\d)\d\d-\d\d-\d\d$")).then(
-            name.str.to_date("%Y-%m-%d", strict=False)
-        )
+        return to_date(name)
     if source == pl.String and target.is_integer():
         exact = name.cast(target, strict=False)
         number = name.cast(pl.Float64, strict=False)
@@ -69,6 +66,12 @@ def _cast_column(source: pl.DataType, column: dy.Column) -> pl.Expr:
         # By the digits that the number is written with: from a float Polars rounds in binary, and raises far outside.
         return name.cast(pl.String).cast(target, strict=False)
     return name.cast(target, strict=False)
+
+
+def to_date(text: pl.Expr) -> pl.Expr:
+    """The dates of text, null for what is none: the parser alone would also take signs, spaces and years of any
+    length, which no calendar of Python has."""
+    return pl.when(text.str.contains(r"^(?:19|2\d)\d\d-\d\d-\d\d$")).then(text.str.to_date("%Y-%m-%d", strict=False))
 
 
 def judge(frame: pl.DataFrame, schema: type[SilverRow]) -> tuple[pl.DataFrame, dict[int, list[str]]]:

@@ -22,7 +22,7 @@ from market_pipeline.commit import Name
 from market_pipeline.contracts import SilverRow
 from market_pipeline.errors import ObjectMissing, PayloadChanged
 from market_pipeline.feed import Feed, Provider, Request
-from market_pipeline.judge import AT, PAYLOAD, SLICE, cast, distinct_versions, is_key, judge
+from market_pipeline.judge import AT, PAYLOAD, SLICE, cast, distinct_versions, is_key, judge, to_date
 from market_pipeline.manifest import Payload
 from market_pipeline.partition import Grain, Slice
 from market_pipeline.store import Store
@@ -399,7 +399,7 @@ def _count_duplicates(slices: Sequence[_SliceRows], before: pl.DataFrame, after:
 def _date_of(frame: pl.DataFrame, column: str) -> pl.Series:
     """A column's dates, null where it has none."""
     values = frame.get_column(column)
-    return values if values.dtype == pl.Date else values.cast(pl.String).str.to_date("%Y-%m-%d", strict=False)
+    return values if values.dtype == pl.Date else frame.select(to_date(pl.col(column).cast(pl.String))).to_series()
 
 
 def _newest(frame: pl.DataFrame, feed: Feed) -> dt.date | None:
