@@ -181,7 +181,10 @@ def parse_weekly_adjusted(body: bytes, request: Request) -> pl.DataFrame:
 
 def parse_daily_adjusted(body: bytes, request: Request) -> pl.DataFrame:
     """Raw bars, each with the vendor's adjusted close and with the dividend and the split of its day."""
-    return _series(body, request, _DAILY_COLUMNS).with_columns(price_basis=pl.lit("raw"))
+    # Every line has every value, though the contract takes bars without: in a short one they are text of no type.
+    return _series(body, request, _DAILY_COLUMNS).with_columns(
+        pl.col("adjusted_close_usd", "dividend_usd", "split_ratio").fill_null(""), price_basis=pl.lit("raw")
+    )
 
 
 def classify_overview(request: Request, status: int, content_type: str, body: bytes) -> Verdict:
