@@ -373,6 +373,18 @@ def test_an_amount_that_no_double_has_is_kept(tmp_path: Path) -> None:
     assert found.rows[1]["adjusted_cash_amount"] == Decimal("1234567.0000000001")
 
 
+def test_a_dividend_in_two_spellings_is_one(tmp_path: Path) -> None:
+    row = json.loads(sample("dividends"))[0]
+    rows = [{**row, "dividend": 1.67}, {**row, "dividend": "@"}, {**row, "dividend": 1.68}]
+    body = json.dumps(rows).replace('"@"', "1.670").encode()
+    found = silver(tmp_path, PROVIDER, DIVIDENDS, WEEK_OF, [(asked(DIVIDENDS), body)])
+    assert [(row["kind"], row["cash_amount"]) for row in found.rows] == [
+        ("dividend", Decimal("1.67")),
+        ("dividend#2", Decimal("1.68")),
+    ]
+    assert (found.report.rows_duplicate, found.rejected) == (1, [])
+
+
 def test_the_order_of_an_answer_does_not_matter() -> None:
     rows = json.loads(sample("dividends"))
     there, back = (

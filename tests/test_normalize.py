@@ -179,7 +179,9 @@ def test_all_poison_in_one_payload_is_told_apart(store: FolderStore) -> None:
     lines = [line for line, _ in POISON.values()]
     commit(store, WEEKLY, PART, {"IBM": [(csv(GOOD[0], *lines, GOOD[1]), NOW)]})
     report = run(store)
-    assert (report.rows_in, report.rows_kept, report.rows_rejected) == (len(lines) + 2, 2, len(lines))
+    assert (report.rows_in, report.rows_kept) == (len(lines) + 2, 2)
+    # What is beyond a float is infinite, so these two are one row.
+    assert (report.rows_duplicate, report.rows_rejected) == (1, len(lines) - 1)
 
 
 ACCEPTED = {

@@ -146,6 +146,13 @@ def test_a_repeated_row_counts_once_and_two_that_differ_are_neither(tmp_path: Pa
     assert dict(report.rejected_by_rule) == {CONFLICTING: 2}
 
 
+def test_equal_values_in_two_spellings_are_one_row(tmp_path: Path) -> None:
+    rows = [bar("A", v=0), bar("A", v=-0.0), bar("B", v=1000), bar("B", v=1000.0), bar("B", v="1e3")]
+    report, kept, _ = session(tmp_path, (grouped(*rows), FETCHED_AT))
+    assert kept.get_column("symbol").to_list() == ["A", "B"]
+    assert (report.rows_in, report.rows_kept, report.rows_duplicate, report.rows_rejected) == (5, 2, 3, 0)
+
+
 def test_a_bar_on_a_closed_day_and_one_of_a_running_session_are_not_bars(tmp_path: Path) -> None:
     which, store = feed("grouped_daily"), FolderStore(tmp_path)
     for day, end, rule in (

@@ -495,6 +495,19 @@ def test_amounts_keep_the_digits_that_were_sent(tmp_path: Path, literal: bytes, 
     assert amount in found.column("cash_amount")
 
 
+@pytest.mark.parametrize("literal", ["0.3010", "301e-3", "3.01E-1", "0.30100000000000"])
+def test_a_dividend_in_two_spellings_is_one(tmp_path: Path, literal: str) -> None:
+    one = {"ticker": "SMPL", "ex_dividend_date": "2026-11-17", "dividend_type": "CD", "frequency": 4}
+    rows = [{**one, "id": "E01", "cash_amount": 0.301}, {**one, "id": "E00", "cash_amount": "@"}]
+    body = json.dumps({"status": "OK", "results": rows}).replace('"@"', literal).encode()
+    found = actions(tmp_path, DIVIDENDS, body)
+    assert found.rejected == []
+    assert [(row["kind"], row["cash_amount"], row["action_id"]) for row in found.rows] == [
+        ("CD", Decimal("0.301"), "E00")
+    ]
+    assert found.report.rows_duplicate == 1
+
+
 def test_splits_of_the_market(tmp_path: Path) -> None:
     found = actions(tmp_path, SPLITS, sample("splits"))
     assert found.rejected == []

@@ -6,7 +6,9 @@ What does not belong here: any vendor's members or messages.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, NoReturn
 
 import orjson
@@ -20,6 +22,8 @@ BYTES_MAX = 16 * 1024 * 1024
 VALUES_MAX = 500_000
 _BOM = b"\xef\xbb\xbf"
 _RETRIED = frozenset({408, 425})
+_NUMERAL = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?", re.ASCII)
+_NUMBER = "__number"
 
 
 def read(body: bytes) -> object:
@@ -114,12 +118,41 @@ def text_frame(rows: Sequence[Mapping[str, Any]], members: Mapping[str, str]) ->
 
 
 def number_repeats(frame: pl.DataFrame, column: str, *, within: Sequence[str]) -> pl.DataFrame:
-    """`column` with #2, #3, ... where rows that differ share it and `within`; rows that are wholly alike stay alike.
+    """`column` with #2, #3, ... where rows that differ share it and `within`; rows of equal values stay alike.
 
     All columns are text. The order is that of the rows' own text, first column first, so that the numbers are the same
     in whatever order the provider sends.
     """
-    number = pl.concat_str(pl.all().fill_null(""), separator="\x1f").rank("dense").over(*within, column)
-    return frame.with_columns(
-        pl.when(number > 1).then(pl.format("{}#{}", column, number)).otherwise(column).alias(column)
+    if not frame.select(pl.struct(*within, column).is_duplicated().any()).item():
+        return frame
+    number = by_value(frame).select(
+        pl.concat_str(pl.all().fill_null(""), separator="\x1f").rank("dense").over(*within, column)
     )
+    return frame.with_columns(number.to_series().alias(_NUMBER)).select(
+        pl.when(pl.col(_NUMBER) > 1).then(pl.format("{}#{}", column, _NUMBER)).otherwise(column).alias(column)
+        if name == column
+        else name
+        for name in frame.columns
+    )
+
+
+def by_value(frame: pl.DataFrame) -> pl.DataFrame:
+    """Columns of text with each number in one spelling, so that 1.67, 1.670 and 167e-2 compare as what they are."""
+    return frame.with_columns(
+        pl.Series(name, [None if text is None else _one_spelling(text) for text in frame.get_column(name)], pl.String)
+        for name in frame.columns
+    )
+
+
+def _one_spelling(text: str) -> str:
+    if _NUMERAL.fullmatch(text) is None:
+        return text
+    try:
+        number = Decimal(text)
+    except ArithmeticError:
+        return text
+    if not -40 < number.adjusted() < 40 or len(text) > 80:  # written out it would fill pages, and no column takes it
+        return text
+    plain = f"{number:f}"
+    plain = plain.rstrip("0").removesuffix(".") if "." in plain else plain
+    return "0" if plain in ("-0", "0") else plain

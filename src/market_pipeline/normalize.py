@@ -378,11 +378,15 @@ def _without_conflicts(
     *,
     schema: type[SilverRow],
 ) -> pl.DataFrame:
-    """The rows whose key is theirs alone; the others become faults. Several payloads of one instant: a row that two of
-    them hold alike is one row."""
+    """The rows whose key is theirs alone; the others become faults. A row whose values a payload has twice, however
+    they are spelled, is one row, and so is one that several payloads of one instant hold alike."""
+    told = readable
+    values = contracts.version_columns(schema)
+    readable = told.unique([PAYLOAD, *key, *values], keep="first", maintain_order=True)
+    _count_duplicates(slices, told, readable)
     is_alone = ~pl.struct(PAYLOAD, *key).is_duplicated()
     alone = readable.filter(is_alone)
-    unique = alone.unique([*key, *contracts.version_columns(schema)], keep="first", maintain_order=True)
+    unique = alone.unique([*key, *values], keep="first", maintain_order=True)
     _count_duplicates(slices, alone, unique)
     is_lonely = ~pl.struct(key).is_duplicated()
     for at in (*readable.filter(~is_alone)[AT], *unique.filter(~is_lonely)[AT]):

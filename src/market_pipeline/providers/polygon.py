@@ -256,8 +256,12 @@ def parse_tickers(body: bytes, request: Request) -> pl.DataFrame:
 def _numbered(actions: pl.DataFrame) -> pl.DataFrame:
     """Actions of one ticker, day and class told apart. The provider has repeated one under another id: such rows become
     wholly alike, so that they count as one."""
-    facts = [name for name in actions.columns if name != "action_id"]
-    alike = actions.with_columns(pl.col("action_id").min().over(facts))
+    facts = answers.by_value(actions.drop("action_id"))
+    alike = (
+        actions.with_columns(pl.struct(facts).alias("__facts"))
+        .with_columns(pl.col("action_id").min().over("__facts"))
+        .drop("__facts")
+    )
     return answers.number_repeats(alike, "kind", within=["symbol", "effective_date"])
 
 
