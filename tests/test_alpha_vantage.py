@@ -152,7 +152,7 @@ WEEKLY_BODIES: dict[str, tuple[bytes, Outcome, str]] = {
     "json and more": (b'{"Information": "Burst pattern"} x', F, "json_cut_short"),
     "message behind a byte order mark": (b'\xef\xbb\xbf{"Information": "Burst pattern"}', F, "rate_limited_burst"),
     "deep json": (b"[" * 65 + b"]" * 65, F, "json_too_deep"),
-    "broken letters in json": (b'{"Information": "\xff"}', F, "json_cut_short"),
+    "broken letters in json": (b'{"Information": "\xff"}', F, "json_invalid"),
 }
 SYMBOL, NAME = '"Symbol": "IBM"', '"Name": "Sample Works"'
 OVERVIEW_BODIES: dict[str, tuple[bytes, Outcome, str]] = {
@@ -171,7 +171,7 @@ OVERVIEW_BODIES: dict[str, tuple[bytes, Outcome, str]] = {
     "number": (b"1", F, "not_an_object"),
     "cut": (f"{{{SYMBOL}, {NAME}".encode(), F, "json_cut_short"),
     "csv": (csv(bar("2026-11-13")), F, "json_cut_short"),
-    "not a number": (b'{"Symbol": NaN}', F, "json_cut_short"),
+    "not a number": (b'{"Symbol": NaN}', F, "json_invalid"),
     "html": (b"<html>", F, "html"),
     "nothing": (b"", F, "empty_body"),
 }

@@ -277,9 +277,26 @@ def test_a_row_without_one_of_the_members_spoils_itself_only(tmp_path: Path) -> 
 @pytest.mark.parametrize("literal", [b"NaN", b"Infinity", b"-Infinity"])
 def test_what_is_no_json_is_no_row(literal: bytes) -> None:
     body = sample("eod_split_adjusted").replace(b"41.87", literal)
-    assert verdict(body) == Verdict(F, "json_cut_short", is_retryable=True)
+    assert verdict(body) == Verdict(F, "json_invalid")
     with pytest.raises(ValueError, match="no JSON"):
         SPLIT.parse(body, asked(SPLIT))
+
+
+@pytest.mark.parametrize(
+    ("whole", "broken"),
+    [
+        (b"41.87", b"1e400"),
+        (b"41.87", b"0x2A"),
+        (b'"SMPL"', b'"SM\\ud800PL"'),
+        (b'"SMPL"', b'"SM\xe9PL"'),
+        (b"}]", b"},]"),
+        (b"}]", b"}][]"),
+    ],
+)
+def test_whole_but_invalid_json_is_not_asked_for_again(whole: bytes, broken: bytes) -> None:
+    body = json.dumps(json.loads(sample("eod_split_adjusted"))).encode()
+    assert whole in body
+    assert verdict(body.replace(whole, broken)) == Verdict(F, "json_invalid")
 
 
 def deep(member: str, depth: int) -> bytes:

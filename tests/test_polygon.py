@@ -165,6 +165,24 @@ def test_a_body_cut_at_any_byte_is_not_data(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLE_OF)
+@pytest.mark.parametrize("colon", [":", " :", "\n: "])
+def test_a_member_named_twice_is_no_data(name: str, colon: str) -> None:
+    feed, body = SAMPLE_OF[name], json.dumps(json.loads(sample(name)), separators=(",", ":"))
+    inner = body.replace('"ticker":', f'"ticker"{colon}"OTHER","ticker":', 1).replace('"T":', f'"T"{colon}"O","T":', 1)
+    assert inner != body
+    assert verdict(inner.encode(), feed) == Verdict(F, "duplicate_members")
+    outer = body.replace('"results":', f'"results"{colon}[],"results":', 1)
+    assert verdict(outer.encode(), feed) == Verdict(F, "duplicate_members")
+
+
+def test_a_text_that_looks_like_a_member_is_none() -> None:
+    body = json.loads(sample("tickers_active"))
+    body["results"][0]["name"] = 'The "Name": a "Name": company'
+    for colon in (":", " : "):
+        assert verdict(json.dumps(body, separators=(",", colon)).encode(), TICKERS) == Verdict(D)
+
+
+@pytest.mark.parametrize("name", SAMPLE_OF)
 def test_a_byte_order_mark_changes_nothing(name: str) -> None:
     feed, body = SAMPLE_OF[name], sample(name)
     marked = b"\xef\xbb\xbf" + body
@@ -508,6 +526,11 @@ def test_a_dividend_in_two_spellings_is_one(tmp_path: Path, literal: str) -> Non
     assert found.report.rows_duplicate == 1
 
 
+def test_a_stored_page_that_names_a_member_twice_is_set_aside_whole(tmp_path: Path) -> None:
+    found = actions(tmp_path, DIVIDENDS, sample("dividends").replace(b'"ticker"', b'"ticker": "X", "ticker"', 1))
+    assert ([rule for rule, _ in found.rejected], found.rows) == (["payload_unreadable"], [])
+
+
 def test_splits_of_the_market(tmp_path: Path) -> None:
     found = actions(tmp_path, SPLITS, sample("splits"))
     assert found.rejected == []
@@ -664,7 +687,7 @@ CAPTURED: dict[str, dict[str, int] | tuple[int, Outcome, str]] = {
     "splits/docs-example.json": {"splits": 2},
     "splits/mock-v3_reference_splits.json": {"splits": 10},
     "websocket/docs-examples-all-topics.json": (200, F, "unknown_status"),
-    "websocket/status-frames-quoted.jsonl": (200, F, "json_cut_short"),
+    "websocket/status-frames-quoted.jsonl": (200, F, "json_invalid"),
 }
 
 

@@ -24,11 +24,16 @@ _BOM = b"\xef\xbb\xbf"
 _RETRIED = frozenset({408, 425})
 _NUMERAL = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?", re.ASCII)
 _NUMBER = "__number"
+_SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
 
 
 def read(body: bytes) -> object:
-    """The parsed body, or the Verdict on one that is no JSON (nothing, HTML, plain text, something cut), holds more
-    than `VALUES_MAX` values or lines, or is nested deeper than `DEPTH_MAX`: no data is, and readers die of it."""
+    """The parsed body, or the Verdict on one that is none.
+
+    It may be no JSON: nothing, HTML, plain text, something cut (which asking again may mend), or something whole that
+    no standard has, such as NaN or Latin-1. It may name a member of an object twice, hold more than `VALUES_MAX` values
+    or lines, or be nested deeper than `DEPTH_MAX`: no data is, and readers die of it.
+    """
     text = body.removeprefix(_BOM).lstrip(b" \t\r\n")
     if not text:
         return Verdict(Outcome.FAILED, "empty_body", is_retryable=True)
@@ -41,19 +46,45 @@ def read(body: bytes) -> object:
     except orjson.JSONDecodeError as error:
         if "depth limit" in str(error):
             return Verdict(Outcome.FAILED, "json_too_deep")
-        is_cut = text.startswith((b"{", b"["))
-        return Verdict(Outcome.FAILED, "json_cut_short" if is_cut else "not_json", is_retryable=is_cut)
-    return Verdict(Outcome.FAILED, "json_too_deep") if _is_deep(found) else found
+        if not text.startswith((b"{", b"[")):
+            return Verdict(Outcome.FAILED, "not_json")
+        is_cut = not text.rstrip(b" \t\r\n").endswith((b"}", b"]")) or "unexpected end" in str(error)
+        return Verdict(Outcome.FAILED, "json_cut_short" if is_cut else "json_invalid", is_retryable=is_cut)
+    members = _count_members(found)
+    if members is None:
+        return Verdict(Outcome.FAILED, "json_too_deep")
+    return Verdict(Outcome.FAILED, "duplicate_members") if _has_duplicates(text, members) else found
 
 
-def _is_deep(found: object) -> bool:
-    level = [found]
+def _count_members(found: object) -> int | None:
+    """How many members the objects have together, None when they are nested too deep."""
+    level, members = [found], 0
     for _ in range(DEPTH_MAX):
+        members += sum(len(item) for item in level if isinstance(item, dict))
         inner = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list))
         level = [value for values in inner for value in values if type(value) in (dict, list)]
         if not level:
-            return False
-    return True
+            return members
+    return None
+
+
+def _has_duplicates(text: bytes, members: int) -> bool:
+    """Whether an object names a member twice, of which parsers keep the last. Each one that is named has a quote and a
+    colon, so as many of these as members prove that none is; only a body with others, in a text, is read again."""
+    if text.count(b'":') == members and _SPACED_COLON.search(text) is None:
+        return False
+    try:
+        json.loads(text, object_pairs_hook=_distinct)
+    except ValueError:
+        return True
+    return False
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("An object names a member twice")
+    return found
 
 
 def of_message(text: str, known: Iterable[tuple[str, Verdict]]) -> Verdict | None:
@@ -92,9 +123,11 @@ def load(body: bytes) -> Any:
 def load_literally(body: bytes) -> Any:
     """The parsed body with every number as the text that was sent: a decimal that passes a float may come out longer.
 
-    Raises ValueError for what is no JSON.
+    Raises ValueError for what is no JSON, and for an object that names a member twice.
     """
-    return json.loads(body.removeprefix(_BOM), parse_float=str, parse_int=str, parse_constant=_refuse)
+    return json.loads(
+        body.removeprefix(_BOM), parse_float=str, parse_int=str, parse_constant=_refuse, object_pairs_hook=_distinct
+    )
 
 
 def _refuse(word: str) -> NoReturn:
