@@ -167,6 +167,54 @@ def test_a_bar_on_a_closed_day_and_one_of_a_running_session_are_not_bars(tmp_pat
         assert dict(report.rejected_by_rule) == {rule: 1}
 
 
+def dividends(*amounts: tuple[str, float], name: str = "") -> bytes:
+    """A page of dividends of one ticker, day and class, by their ids."""
+    about = {"ticker": "A", "ex_dividend_date": "2026-11-10", "dividend_type": "CD", "currency": "USD", "frequency": 4}
+    rows = [{**about, "id": action_id, "cash_amount": amount} for action_id, amount in amounts]
+    rows.append({**about, "id": f"of {name}", "ticker": f"PAGE{name}", "cash_amount": 1})
+    return json.dumps({"status": "OK", "results": rows}).encode()
+
+
+ONE, TWO, CORRECTED = ("E1", 1.67), ("E2", 0.5), ("E1", 1.7)
+
+
+@pytest.mark.parametrize(
+    ("answers", "kept", "conflicts"),
+    [
+        # By page and second. Two dividends, a page each: none corrects the other.
+        ([(1, 0, (ONE,)), (2, 1, (TWO,))], [], 2),
+        # Told again under another id: one dividend, whatever its label.
+        ([(1, 0, (ONE,)), (2, 1, (("E9", 1.67),))], ["1.67", "1.67"], 0),
+        # A later answer has another value: a correction, on the same page or on one that it has moved to.
+        ([(1, 0, (ONE,)), (2, 1, ()), (1, 100, (CORRECTED,))], ["1.67", "1.7"], 0),
+        ([(1, 0, ()), (2, 1, (ONE,)), (1, 100, (CORRECTED,)), (2, 101, ())], ["1.67", "1.7"], 0),
+        # The second one came a day later, beside a first page that has not changed.
+        ([(1, 0, (ONE,)), (2, 1, ()), (2, 100, (TWO,))], [], 2),
+        # Two that clashed, then one of them is gone: what stands alone is kept.
+        ([(1, 0, (ONE,)), (2, 1, (TWO,)), (1, 100, ()), (2, 101, (("E2", 0.6),))], ["0.6"], 2),
+    ],
+)
+def test_pages_of_one_answer_do_not_correct_each_other(
+    tmp_path: Path,
+    answers: list[tuple[int, int, tuple[tuple[str, float], ...]]],
+    kept: list[str],
+    conflicts: int,
+) -> None:
+    which, store = feed("dividends"), FolderStore(tmp_path)
+    part = Slice.at(dt.date(2026, 11, 1), grain=which.grain)
+    (first,) = which.plan(part, ())
+    pages = {1: first, 2: first.next_page("/v3/reference/dividends", (("cursor", "x"),))}
+    bodies = [
+        (pages[page], dividends(*rows, name=f"{page}{second}"), FETCHED_AT + dt.timedelta(seconds=second))
+        for page, second, rows in answers
+    ]
+    commit(store, which, part, *bodies)
+    report = normalize(PROVIDER, which, part, store=store)
+    rows = pl.read_parquet(store.url(report.silver_key)).filter(pl.col("symbol") == "A").sort("known_at")
+    assert [f"{amount.normalize():f}" for amount in rows.get_column("cash_amount")] == kept
+    assert dict(report.rejected_by_rule) == ({CONFLICTING: conflicts} if conflicts else {})
+
+
 def test_the_roster_keeps_nanoseconds_and_they_make_no_version(tmp_path: Path) -> None:
     """Both forms of `last_updated_utc` in one page; on the next day it has moved for every ticker."""
 

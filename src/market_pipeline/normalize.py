@@ -24,6 +24,7 @@ from market_pipeline.errors import ObjectMissing, PayloadChanged
 from market_pipeline.feed import Feed, Provider, Request
 from market_pipeline.judge import AT, PAYLOAD, SLICE, cast, distinct_versions, is_key, judge, to_date
 from market_pipeline.manifest import Payload
+from market_pipeline.pages import clashes
 from market_pipeline.partition import Grain, Slice
 from market_pipeline.store import Store
 
@@ -155,6 +156,7 @@ class _SliceRows:
         self._schema: type[SilverRow] = contracts.contract(feed.contract)
         self._prefix = layout.bronze_slice(provider.name, feed.dataset, part.key)
         self.payloads: list[tuple[Request, Payload, bool]] = []
+        self.past_the_end: set[str] = set()
         self.frames: dict[tuple[object, ...], list[tuple[int, bool, pl.DataFrame]]] = {}
         self._rejected: list[pl.DataFrame] = []
         self._seen: set[tuple[str, str]] = set()
@@ -171,6 +173,8 @@ class _SliceRows:
                 f"{provider}/{dataset}"
             )
         for entry in committed.entries:
+            if entry.reason == manifest.PAST_THE_END:
+                self.past_the_end.add(entry.request.name)
             for payload in entry.payloads:
                 self._add(entry.request, payload)
 
@@ -332,6 +336,7 @@ def _judge_slices(slices: Sequence[_SliceRows], schema: type[SilverRow]) -> list
         readable = typed.filter(~pl.col(AT).is_in(list(faults))) if faults else typed
         if not is_key(readable, key):
             readable = _without_conflicts(slices, readable, key, faults, schema=schema)
+        readable = _without_clashes(slices, readable, faults, schema=schema)
         kept, failed = judge(readable, schema)
         for at, rules in failed.items():
             faults.setdefault(at, []).extend(rules)
@@ -392,6 +397,26 @@ def _without_conflicts(
     for at in (*readable.filter(~is_alone)[AT], *unique.filter(~is_lonely)[AT]):
         faults.setdefault(at, []).append(CONFLICTING)
     return unique.filter(is_lonely)
+
+
+def _without_clashes(
+    slices: Sequence[_SliceRows], readable: pl.DataFrame, faults: dict[int, list[str]], *, schema: type[SilverRow]
+) -> pl.DataFrame:
+    """The rows that no other page of their answer contradicts; the others become faults."""
+    found: set[int] = set()
+    for number, rows in enumerate(slices):
+        answers = [(request, payload) for request, payload, _ in rows.payloads]
+        if len(answers) > 1 and any(request.page for request, _ in answers):
+            found |= clashes(
+                readable.filter(pl.col(SLICE) == number),
+                answers,
+                rows.past_the_end,
+                key=contracts.business_key(schema),
+                values=contracts.fact_columns(schema),
+            )
+    for at in sorted(found):
+        faults.setdefault(at, []).append(CONFLICTING)
+    return readable.filter(~pl.col(AT).is_in(list(found))) if found else readable
 
 
 def _count_duplicates(slices: Sequence[_SliceRows], before: pl.DataFrame, after: pl.DataFrame) -> None:

@@ -13,6 +13,7 @@ from functools import cache
 import dataframely as dy
 
 VOLATILE = "volatile"
+LABEL = "label"
 
 
 class SilverRow(dy.Schema):
@@ -73,3 +74,9 @@ def version_columns(schema: type[SilverRow]) -> tuple[str, ...]:
     return tuple(
         name for name in own_columns(schema) if name not in key and not (columns[name].metadata or {}).get(VOLATILE)
     )
+
+
+def fact_columns(schema: type[SilverRow]) -> tuple[str, ...]:
+    """The columns that say what a row is about its key: not what only labels it, such as the provider's own id."""
+    columns = schema.columns()
+    return tuple(name for name in version_columns(schema) if not (columns[name].metadata or {}).get(LABEL))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataframely as dy
 import polars as pl
 
-from market_pipeline.contracts import SilverRow
+from market_pipeline.contracts import LABEL, SilverRow
 
 
 class CorporateActions(SilverRow):
@@ -42,7 +42,9 @@ class CorporateActions(SilverRow):
     pay_date = dy.Date(nullable=True, description="Day of payment.")
     frequency_per_year = dy.Int64(nullable=True, min=0, max=366, description="Payments a year; 0 for a single one.")
     new_symbol = dy.String(nullable=True, min_length=1, description="Ticker in force from `effective_date` on.")
-    action_id = dy.String(nullable=True, description="The provider's own id, where it gives one.")
+    action_id = dy.String(
+        nullable=True, metadata={LABEL: True}, description="The provider's own id, where it gives one."
+    )
 
     @dy.rule()
     def split_has_a_ratio(cls) -> pl.Expr:

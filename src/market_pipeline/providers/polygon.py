@@ -316,8 +316,8 @@ def _plan_tickers(part: Slice, instruments: Sequence[Instrument]) -> tuple[Reque
 
 
 def _plan_actions(path: str, date: str) -> Callable[[Slice, Sequence[Instrument]], tuple[Request, ...]]:
-    """All actions of the slice. Sorted by ticker, so that two of one ticker and day hardly ever lie on two pages, which
-    are read apart."""
+    """All actions of the slice. Sorted by ticker, so that two of one ticker and day hardly ever lie on two pages, where
+    no number tells them apart: both are quarantined then."""
     return lambda part, _instruments: (
         _first_page("market", path, {f"{date}.gte": part.start.isoformat(), f"{date}.lt": part.end.isoformat()}),
     )
