@@ -70,6 +70,21 @@ def test_every_format_takes_every_type(form: Format, tmp_path: Path) -> None:
         assert rb"left\|right" in body
 
 
+HOSTILE = "IBM\n\x1b[31mRED\u200b[bold]"
+
+
+@pytest.mark.parametrize("form", ["table", "markdown"])
+def test_control_characters_never_reach_a_terminal(
+    form: Format, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    to = tmp_path / "answer"
+    output.arrow(pa.table({"symbol": [HOSTILE], "names": [[HOSTILE]]}), form=form, to=to)
+    output.table(["symbol"], [[HOSTILE]])
+    for text in (to.read_text(encoding="utf-8"), capsys.readouterr().out):
+        assert r"\x1b[31mRED\u200b[bold]" in text
+        assert not {"\x1b", "\u200b", "\r"} & set(text)
+
+
 def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="There is no folder"):
         output.arrow(answer(), form="csv", to=tmp_path / "none" / "x.csv")

@@ -116,7 +116,12 @@ def test_a_correction_is_a_version_of_its_ticker_alone(tmp_path: Path) -> None:
         (bar("BAD", vw=0), "vwap_usd|min"),
         (bar("BAD", t=SESSION_END - 86_400_000), OUTSIDE),
         (bar("BAD", t=None), "session_date|nullability"),
-        (bar(""), "symbol|min_length"),
+        (bar(""), "symbol|regex"),
+        (bar(" BAD"), "symbol|regex"),
+        (bar("BAD\n\x1b[31m"), "symbol|regex"),
+        (bar("BAD\n"), "symbol|regex"),
+        (bar("B\u200bAD"), "symbol|regex"),
+        (bar("B" * 33), "symbol|regex"),
         (bar(None), "symbol|nullability"),  # type: ignore[arg-type]
     ],
 )
@@ -131,6 +136,12 @@ def test_a_bad_row_is_quarantined_by_name_and_the_others_are_kept(
     rejected = pl.read_parquet(store.url(key))
     assert set(rejected.get_column("symbol")) == {row["T"]}
     assert json.loads(rejected.get_column("row_json")[0]).keys() >= {"symbol", "close_usd"}
+
+
+def test_symbols_as_vendors_spell_them_are_kept(tmp_path: Path) -> None:
+    symbols = ["BCpC", "BF.B", "C:EURUSD", "NYCB- PR-U", "X", "Z" * 32]
+    _, rows, _ = session(tmp_path, (grouped(*map(bar, symbols)), FETCHED_AT))
+    assert rows.get_column("symbol").to_list() == symbols
 
 
 def test_the_smallest_price_that_is_quoted_is_one(tmp_path: Path) -> None:

@@ -324,7 +324,7 @@ GOOD = {"T": "GOOD", "v": 1.5e3, "vw": 2.5, "o": 2, "c": 3, "h": 4.25, "l": 1, "
         ({"vw": "x"}, "vwap_usd|dtype"),
         ({"T": None}, "symbol|nullability"),
         ({"T": 5}, "symbol|nullability"),
-        ({"T": ""}, "symbol|min_length"),
+        ({"T": ""}, "symbol|regex"),
         ({"t": None}, "session_date|nullability"),
         ({"t": "yesterday"}, "session_date|dtype"),
         ({"t": 1795208400000.5}, "session_date|dtype"),

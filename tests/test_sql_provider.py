@@ -333,6 +333,7 @@ class TestHarm:
             """
             insert into positions values
                 ('broker', '', 1, 1, 'USD', null), ('broker', 'LOWER', 1, 1, 'usd', null),
+                ('broker', 'ZERO\u200bWIDTH', 1, 1, 'USD', null),
                 ('broker', 'NEGATIVE', 1, -1, 'USD', null), (null, 'NOBODY', 1, 1, 'USD', null),
                 ('broker', 'TWICE', 1, 1, 'USD', null), ('broker', 'TWICE', 2, 1, 'USD', null),
                 ('broker', 'SAME', 1, 1, 'USD', null), ('broker', 'SAME', 1, 1, 'USD', null);
@@ -346,9 +347,9 @@ class TestHarm:
             "average_cost|min": 1,
             "conflicting_duplicate": 2,
             "currency|regex": 1,
-            "symbol|min_length": 1,
+            "symbol|regex": 2,
         }
-        assert (report.rows_in, report.rows_kept, report.rows_duplicate) == (11, 4, 1)
+        assert (report.rows_in, report.rows_kept, report.rows_duplicate) == (12, 4, 1)
         assert "SAME" in held.get_column("symbol").to_list()
 
     def test_sqlite_values_of_any_type_are_judged_one_by_one(self, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from market_pipeline import logs
 from market_pipeline.errors import ConfigurationError
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("market_pipeline.cli")
 
 Format = Literal["table", "csv", "json", "parquet", "markdown"]
+
+# What a terminal obeys or does not show; a provider may send it in a name.
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 # Off a terminal a table is as wide as its data, so that nothing is cut from what another program reads.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 400)
@@ -45,6 +50,11 @@ def problem(text: str) -> None:
     err.print(text, markup=False)
 
 
+def visible(text: str) -> str:
+    """The text with control characters, and those without width, as the escapes that Python writes for them."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def data(value: Any) -> None:
     """JSON on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
@@ -56,7 +66,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
     for column in grid.columns:
         column.overflow = "fold"
     for row in rows:
-        grid.add_row(*("" if cell is None else str(cell) for cell in row))
+        grid.add_row(*(Text("" if cell is None else visible(str(cell))) for cell in row))
     out.print(grid)
 
 
@@ -89,6 +99,7 @@ def _text(frame: Any, form: Format, *, is_cut: bool) -> str:
     if form == "markdown":
         breaks = pl.col(pl.String).str.replace_all("|", r"\|", literal=True).str.replace_all(r"\r?\n", " ")
         frame = frame.with_columns(breaks)
+    frame = frame.with_columns(pl.col(pl.String).str.replace_all("\n", r"\n", literal=True))
     with pl.Config(
         tbl_rows=-1,
         tbl_cols=-1,
@@ -100,7 +111,7 @@ def _text(frame: Any, form: Format, *, is_cut: bool) -> str:
         tbl_hide_column_data_types=True,
         tbl_formatting="MARKDOWN" if form == "markdown" else "NOTHING",
     ):
-        return f"{frame}\n"
+        return "".join(f"{visible(line)}\n" for line in f"{frame}".split("\n"))
 
 
 def _as_json(column: Any) -> Any:

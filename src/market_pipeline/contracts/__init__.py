@@ -14,6 +14,10 @@ import dataframely as dy
 
 VOLATILE = "volatile"
 LABEL = "label"
+# Printable ASCII; some have a space or a lower case letter inside (NYCB- PR-U, AAM.PRA, BCpC).
+SYMBOL = r"^[!-~](?:[ -~]{0,30}[!-~])?$"
+# Whatever somebody calls it, in letters that can be seen.
+OWN_SYMBOL = r"^\P{C}{1,64}$"
 
 
 class SilverRow(dy.Schema):
@@ -27,7 +31,7 @@ class SilverRow(dy.Schema):
         nullable=True, description="Hash that names the instrument through renames; null where gold finds it by symbol."
     )
     symbol = dy.String(
-        min_length=1, description="Spelling under which the provider was asked, or which its payload names."
+        regex=SYMBOL, description="Spelling under which the provider was asked, or which its payload names."
     )
     provider = dy.String(description="Provider whose payload the row was read from.")
     dataset = dy.String(description="Feed of the provider that the row came by.")

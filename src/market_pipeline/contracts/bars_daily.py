@@ -6,7 +6,7 @@ import dataframely as dy
 import polars as pl
 
 from market_pipeline import calendar
-from market_pipeline.contracts import SilverRow
+from market_pipeline.contracts import SYMBOL, SilverRow
 
 
 class BarsDaily(SilverRow):
@@ -14,7 +14,7 @@ class BarsDaily(SilverRow):
 
     symbol = dy.String(
         primary_key=True,
-        min_length=1,
+        regex=SYMBOL,
         description="Spelling under which the provider was asked, or which its payload names.",
     )
     session_date = dy.Date(primary_key=True, description="Session of the exchange (XNYS), its calendar date.")

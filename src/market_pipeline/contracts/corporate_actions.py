@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataframely as dy
 import polars as pl
 
-from market_pipeline.contracts import LABEL, SilverRow
+from market_pipeline.contracts import LABEL, SYMBOL, SilverRow
 
 
 class CorporateActions(SilverRow):
@@ -13,7 +13,7 @@ class CorporateActions(SilverRow):
 
     symbol = dy.String(
         primary_key=True,
-        min_length=1,
+        regex=SYMBOL,
         description="Spelling under which the provider was asked, or which its payload names.",
     )
     action_type = dy.Enum(
@@ -41,7 +41,7 @@ class CorporateActions(SilverRow):
     record_date = dy.Date(nullable=True, description="Holders of this day receive it.")
     pay_date = dy.Date(nullable=True, description="Day of payment.")
     frequency_per_year = dy.Int64(nullable=True, min=0, max=366, description="Payments a year; 0 for a single one.")
-    new_symbol = dy.String(nullable=True, min_length=1, description="Ticker in force from `effective_date` on.")
+    new_symbol = dy.String(nullable=True, regex=SYMBOL, description="Ticker in force from `effective_date` on.")
     action_id = dy.String(
         nullable=True, metadata={LABEL: True}, description="The provider's own id, where it gives one."
     )

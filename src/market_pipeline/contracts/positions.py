@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataframely as dy
 
-from market_pipeline.contracts import SilverRow
+from market_pipeline.contracts import OWN_SYMBOL, SilverRow
 
 
 class Positions(SilverRow):
     """One symbol in one account, as known from one fetch. Amounts are in the row's own `currency`."""
 
     account = dy.String(primary_key=True, min_length=1, description="Name of the account.")
-    symbol = dy.String(primary_key=True, min_length=1, description="Spelling that the table has.")
+    symbol = dy.String(primary_key=True, regex=OWN_SYMBOL, description="Spelling that the table has.")
     quantity = dy.Decimal(28, 10, description="Shares held; negative when they are sold short.")
     average_cost = dy.Decimal(
         28, 10, nullable=True, min=0, description="Average price paid per share, in `currency`; null when not known."

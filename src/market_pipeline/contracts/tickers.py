@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataframely as dy
 import polars as pl
 
-from market_pipeline.contracts import VOLATILE, SilverRow
+from market_pipeline.contracts import SYMBOL, VOLATILE, SilverRow
 
 
 class Tickers(SilverRow):
     """One listing of one ticker, as known from one fetch. A ticker that came back is several listings."""
 
-    symbol = dy.String(primary_key=True, min_length=1, description="Ticker, case-sensitive, class shares with a dot.")
+    symbol = dy.String(primary_key=True, regex=SYMBOL, description="Ticker, case-sensitive, class shares with a dot.")
     identity = dy.String(
         primary_key=True, description="Composite FIGI, else `cik:` and the CIK, else empty: whose ticker it is."
     )
