@@ -322,6 +322,15 @@ def test_a_hole_of_sessions_that_are_there_counts_in_the_length_of_a_range(
     assert all(report.is_complete for report in reports)
 
 
+def test_what_an_answer_holds_of_a_hole_stays_in_bronze_alone(lake: Lake) -> None:
+    lake.members = lake.members[:1]
+    lake.take(PARTS[1:-1])
+    lake.take()
+    reports = lake.normalize()
+    assert [(report.rows_in, report.rows_kept) for report in reports] == [(1, 1)] * len(PARTS)
+    assert [asked[1:] for asked in lake.api.asked] == [(PARTS[0].key, PARTS[-1].key)]
+
+
 def test_ranges_are_cut_by_the_calendar() -> None:
     years = [Slice.at(day, grain=Grain.SESSION) for day in calendar.sessions(dt.date(2004, 1, 1), dt.date(2026, 1, 1))]
     found = ranges(FEED, [*years[:252], years[-1]])

@@ -125,7 +125,8 @@ def ingest_span(
 
     `parts` are in order. Those in `refetch` are asked again; with `trailing` all of them are, for the instruments that
     lack the last one, and for those that were not listed any more if any does. The bytes are stored once, in the
-    range's last slice.
+    range's last slice. A range may have a hole of slices that are not lacking: the answer has their rows too, and they
+    stay in bronze alone, since no manifest of these slices names it.
     """
     brake = brake or Brake()
     members = tuple(instruments)

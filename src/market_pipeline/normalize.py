@@ -1,9 +1,10 @@
 """Bronze -> silver: parse, judge by the contract, keep every distinct version, put the rest in quarantine.
 
-`rows_in == rows_kept + rows_duplicate + rows_rejected` is asserted: no row leaves unnamed. The same input gives the
-same bytes, and writes nothing when they are there already. What does not belong here: what a sound row is (`judge`),
-choosing between versions or providers (gold does), rules over sets of rows (dbt tests). Over 300 lines because reading,
-counting and writing a slice are one account that must balance.
+`rows_in == rows_kept + rows_duplicate + rows_rejected` is asserted: no row of a slice leaves unnamed. An answer that
+covers several slices also holds rows of slices in between that were not asked for, since they had theirs: those count
+nowhere and stay in bronze. The same input gives the same bytes, and writes nothing when they are there already. What
+does not belong here: what a sound row is (`judge`), choosing between versions or providers (gold does), rules over sets
+of rows (dbt tests). Over 300 lines because reading, counting and writing a slice are one account that must balance.
 """
 
 from __future__ import annotations
