@@ -4,7 +4,8 @@ docs/reliability.md.
     python -m proofs [NUMBER or NAME ...] [--soak] [--minutes 20] [--seed 1] [--state FILE] [--fresh] [--report]
 
 Each batch has a seed of its own, made of the run's seed and its number. A proof stops when its figure is reached, when
-its minutes are spent, or at a violation, which is told and kept. With --report only the document is written.
+its minutes are spent, or at a violation, which is told and kept. What was reached is in docs/reliability.json, which is
+committed, so that whoever comes next goes on from there. With --report only the document is written.
 """
 
 from __future__ import annotations
@@ -190,7 +191,7 @@ def main() -> int:
     parser.add_argument("--soak", action="store_true", help="those that take an hour each, instead of all the others")
     parser.add_argument("--minutes", type=float, default=20.0, help="longest time per proof")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--state", type=Path, default=REPOSITORY / ".chaos" / "state.json")
+    parser.add_argument("--state", type=Path, default=DOCUMENT.with_suffix(".json"))
     parser.add_argument("--fresh", action="store_true", help="forget what these proofs had reached")
     parser.add_argument("--report", action="store_true", help="write the document, run nothing")
     given = parser.parse_args()
