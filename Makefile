@@ -3,7 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 3
+# Two for each of two cores: tests that wait for a daemon, a browser or a server leave theirs idle.
+WORKERS ?= 4
 # A process that may not keep its compiled modules compiles Dagster or dbt anew each time: five seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -61,9 +62,9 @@ smoke: ## Check the running containers: health, ports, rights, data; KILLS=1 and
 
 .PHONY: check
 check: .venv/.dev ## Format, lint, types, imports, SQL, generated files
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-sql check-types check-dashboards check-containers check-rest
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-types check-sql check-containers check-rest
 
-.PHONY: check-sql check-types check-dashboards check-containers check-rest
+.PHONY: check-types check-sql check-containers check-rest
 check-containers:
 	$(BIN)/hadolint docker/Dockerfile
 	$(BIN)/compose-lint check --fail-on high compose.yaml
@@ -73,9 +74,7 @@ check-sql:
 	$(BIN)/sqlfluff lint --disable-progress-bar --templater placeholder \
 		--exclude-rules references.keywords,structure.column_order,references.qualification,references.consistent dashboards/queries
 check-types:
-	$(BIN)/mypy
-check-dashboards:
-	MYPYPATH=src:dashboards:benchmarks $(BIN)/mypy --cache-dir .mypy_cache/dashboards --explicit-package-bases \
+	MYPYPATH=src:dashboards:benchmarks $(BIN)/mypy --explicit-package-bases src/market_pipeline \
 		dashboards/app.py dashboards/charts dashboards/app_pages/*.py benchmarks/*.py benchmarks/peers/*.py
 check-rest:
 	$(BIN)/ruff format --check .

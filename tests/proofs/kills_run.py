@@ -73,7 +73,7 @@ class Readers:
                 self.faults.append(f"backwards: {generation.generation} after {newest}")
             newest = generation.generation
             self.reads += 1
-            time.sleep(0.2)  # they share two cores with the run that is killed; `reads` has the numbers
+            time.sleep(0.5)  # they share two cores with the run that is killed; `reads` has the numbers
 
     @contextlib.contextmanager
     def reading(self, count: int = 2) -> Iterator[None]:
