@@ -117,8 +117,9 @@ def main() -> None:
             st.title(page.title, anchor=False)
             nothing_yet(str(door.folder))
         else:
-            header(page.title, current)
-            page.run()
+            with door.connect():  # the file in force is the held one, also where every answer is known already
+                header(page.title, current)
+                page.run()
     except MarketPipelineError as error:
         problem(error)
     watch(stamp)
