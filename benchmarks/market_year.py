@@ -3,8 +3,8 @@
 The sandbox is started beforehand and is not part of the memory. One session in the middle is fetched on its day; then
 comes the year, the same command again, one session more, and the one in the middle again, of which the provider has
 corrected three closes meanwhile. At the end gold is built from nothing beside it, and the price fact of both must be
-the same rows. Beside bronze, some sessions are fetched by a bare client; beside silver, the year's payloads are read
-and written by hand (`peers.grouped_daily`).
+the same rows. Beside bronze, some sessions before the year are fetched by a bare client, for the sandbox has to make
+them too; beside silver, the year's payloads are read and written by hand (`peers.grouped_daily`).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def run(scratch: Path, *, is_quick: bool = False) -> list[Figure]:
         _step(lake, early, *command(middle, middle))
         _set_clock(environment, CLOCK)
         year = _step(lake, environment, *command(since, until))
-        bare = timed(lambda: _fetch_bare(environment, sessions[-BARE:], scratch)) / BARE * count
+        bare = timed(lambda: _fetch_bare(environment, sessions[-count - BARE : -count], scratch)) / BARE * count
         by_hand = _by_hand(lake, scratch)
         rows = _rows(lake)
         again = _step(lake, environment, *command(since, until))
