@@ -37,6 +37,8 @@ SOURCES = {
 }
 _STORE, _OWNER, _DAGSTER, _PIPELINE, _BACKUP = SOURCES
 _GIVEN = "the store's key of .env"
+# What a store may keep of those whom it lets in, in a volume that nobody else mounts.
+_DATA_OF_STORE, _KEYS_OF_STORE = "store/", {_STORE, _GIVEN, _PIPELINE, _BACKUP}
 _KEYS = "secrets-pipeline/env"
 HOMES = {
     "secrets-store/password": {_STORE},
@@ -113,7 +115,7 @@ class Search:
 
     def look(self, place: str, source: Readable) -> None:
         """Search a stream by blocks; what lies across two of them is seen too."""
-        tail, may = b"", self.homes.get(place, set())
+        tail, may = b"", self.homes.get(place, _KEYS_OF_STORE if place.startswith(_DATA_OF_STORE) else set())
         self.files += 1
         while block := source.read(_BLOCK):
             self.bytes += len(block)

@@ -145,17 +145,22 @@ def test_a_secret_in_a_log_or_a_record_is_found_and_its_service_named(volumes: P
         ("secrets-pipeline/env", "FMP_API_KEY"),
     ],
 )
-@pytest.mark.parametrize("place", ["state/dagster/run.log", "secrets-dagster/pgpass.old", "secrets-pipeline/s3.env"])
+@pytest.mark.parametrize(
+    "place",
+    ["state/dagster/run.log", "secrets-dagster/pgpass.old", "secrets-pipeline/s3.env", "store/config/identities"],
+)
 def test_a_secret_in_a_volume_is_found_unless_it_is_at_home(volumes: Path, source: str, name: str, place: str) -> None:
     path = volumes / place
     before = path.read_bytes() if path.is_file() else None
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.write_bytes((before or b"") + (volumes / source).read_bytes())
         done = search(volumes, "volumes")
     finally:
         path.unlink() if before is None else path.write_bytes(before)
-    at_home = (source, place) == ("secrets-owner/pipeline", "secrets-pipeline/s3.env")
+    at_home = (source, place) == ("secrets-owner/pipeline", "secrets-pipeline/s3.env") or (
+        name.startswith("the store's") and place.startswith("store/")  # a store keeps the keys of those it lets in
+    )
     assert done.returncode == (0 if at_home else 1), done.stderr
     assert at_home or f"{name}, as it is, is in {place}\n".encode() in done.stderr
 
