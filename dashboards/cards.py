@@ -24,7 +24,7 @@ from charts import DARK, LIGHT, Palette
 from market_pipeline.warehouse import MarketPipelineError
 from warehouse import Answer
 
-FIRST_CARD_S = 0.6
+FIRST_CARD_S = 1.1
 LONGEST = 2_000  # characters of a text in a table
 
 
