@@ -2,7 +2,7 @@
 
 `Client.fetch` gives a body and a verdict, or a verdict alone. Nothing that leaves it (body, reason, error, log) holds
 the key. What does not belong here: how the key gets into a request, what a whole body is (`transport`), how the key is
-found in what comes back (`redaction`).
+found in what comes back (`redaction`). Over 300 lines because a request's tries, waits and next page are one thing.
 """
 
 from __future__ import annotations
