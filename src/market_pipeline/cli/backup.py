@@ -66,17 +66,16 @@ def restore() -> int:
     written: dict[str, list[Any]] = {}
     said: Mapping[str, Any] | None = None
     with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as tar:
-        for member in tar:
-            source = tar.extractfile(member)
-            body = b"" if source is None else source.read()
-            if member.name == _MANIFEST:
-                said = json.loads(body)
-            elif member.name.startswith(_LAKE):
-                key = member.name.removeprefix(_LAKE)
-                _put(pipeline.store, key, body)
-                written[key] = _digest(body)
-            elif member.name.startswith(_STATE):
-                _restore_state(pipeline.settings.state, member.name.removeprefix(_STATE), body)
+        members = _members(tar)
+        while batch := list(itertools.islice(members, _AT_ONCE)):
+            objects = [(name.removeprefix(_LAKE), body) for name, body in batch if name.startswith(_LAKE)]
+            pipeline.store.each(lambda pair: _put(pipeline.store, *pair), objects)
+            written |= {key: _digest(body) for key, body in objects}
+            for name, body in batch:
+                if name == _MANIFEST:
+                    said = json.loads(body)
+                elif name.startswith(_STATE):
+                    _restore_state(pipeline.settings.state, name.removeprefix(_STATE), body)
     if said is None:
         raise LakeError("The backup ends before its manifest: it was cut; take another one")
     if said["profile"] != pipeline.settings.profile:
@@ -105,6 +104,13 @@ def _bodies(store: Store, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     remaining = iter(keys)
     while batch := list(itertools.islice(remaining, _AT_ONCE)):
         yield from zip(batch, store.each(store.get, batch), strict=True)
+
+
+def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    """What a stream holds, in its order."""
+    for member in tar:
+        source = tar.extractfile(member)
+        yield member.name, b"" if source is None else source.read()
 
 
 def _put(store: Store, key: str, body: bytes) -> None:
