@@ -33,9 +33,10 @@ from market_pipeline.sandbox.app import SandboxConfig, running
 from market_pipeline.settings import load_settings
 from market_pipeline.warehouse import Warehouse
 from proofs import oracle
-from proofs.dashboard_sessions import Session, served
+from proofs.dashboard_sessions import served
 from proofs.kills_gold import differences
 from proofs.kills_run import FIRST, PROFILE, SEEDS, TARGETS, Readers, kill_inside
+from proofs.open_pages import Session
 from proofs.outage import RemoteVictim, twice
 from proofs.proof import Proof, Result
 from s3_server import S3Server, running_s3
