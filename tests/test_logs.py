@@ -133,6 +133,37 @@ def test_every_logger_of_a_dagster_process_writes_each_line_once() -> None:
     assert "ZeroDivisionError" in found["four"]["exception"]
 
 
+def test_each_event_that_dagster_prints_of_a_run_is_a_line_about_that_run() -> None:
+    code = """if True:
+        import dagster as dg
+        from market_pipeline import logs
+
+        @dg.op
+        def ask(context): context.log.warning("two\\nlines")
+
+        @dg.op
+        def fail(): raise ValueError("gone wrong")
+
+        @dg.job
+        def both():
+            ask()
+            fail()
+
+        logs.set_up()
+        print(both.execute_in_process(raise_on_error=False).run_id)
+        """
+    environment = {**os.environ, logs.VARIABLE: "json"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    found = lines(done.stderr)
+    assert {line["run_id"] for line in found} == {done.stdout.strip()}
+    assert {line["job_name"] for line in found} == {"both"}
+    (said,) = [line for line in found if line.get("orig_message") == "two\nlines"]
+    assert (said["level"], said["step_key"]) == ("warning", "ask")
+    (failed,) = [line for line in found if "STEP_FAILURE" in line["event"]]
+    assert (failed["level"], failed["step_key"]) == ("error", "fail")
+    assert "gone wrong" in failed["event"]
+
+
 @pytest.mark.parametrize("form", ["json", ""])
 def test_the_command_line_speaks_to_people_unless_it_is_told_otherwise(tmp_path: Path, form: str) -> None:
     environment = {**os.environ, logs.VARIABLE: form, "MARKET_PIPELINE_PROFILE": "recorded"}

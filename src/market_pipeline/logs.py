@@ -33,11 +33,32 @@ class Lines(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
         }
-        given = {k: v for k, v in vars(record).items() if k not in _OWN and isinstance(v, _PLAIN)}
+        given = {k: v for k, v in _flat(vars(record)).items() if k not in _OWN and isinstance(v, _PLAIN)}
         found |= {k: v for k, v in {**_about, **given}.items() if k not in found}
         if record.exc_info:
             found["exception"] = self.formatException(record.exc_info)
         return json.dumps(found, ensure_ascii=False)
+
+
+def _flat(given: Mapping[str, object]) -> dict[str, object]:
+    """Fields that were given as a mapping stand beside the others: Dagster gives an event's run, job and step so."""
+    found: dict[str, object] = {}
+    for name, value in given.items():
+        found |= value if isinstance(value, dict) and name not in _OWN else {name: value}
+    return found
+
+
+class _Loggers(logging.Logger):
+    """A logger whose handlers for a stream write JSON, whoever adds them later, such as Dagster's console of a run."""
+
+    def addHandler(self, hdlr: logging.Handler) -> None:  # noqa: N802 - logging's own name
+        _write_lines(hdlr)
+        super().addHandler(hdlr)
+
+
+def _write_lines(handler: logging.Handler) -> None:
+    if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+        handler.setFormatter(Lines())
 
 
 def is_on() -> bool:
@@ -47,17 +68,17 @@ def is_on() -> bool:
 
 def set_up() -> None:
     """Have every logger of this process write such lines, where that is wanted: warnings of all, more of ours.
-    Handlers that are there already keep their place and write JSON. Calling it again does no harm."""
+    Handlers that are there already, or come later, keep their place and write JSON. Calling it again does no harm."""
     if not is_on():
         return
-    root, lines = logging.getLogger(), Lines()
+    logging.setLoggerClass(_Loggers)
+    root = logging.getLogger()
     loggers = [found for found in logging.Logger.manager.loggerDict.values() if isinstance(found, logging.Logger)]
     for handler in [handler for logger in loggers for handler in logger.handlers]:
-        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-            handler.setFormatter(lines)
+        _write_lines(handler)
     if not any(isinstance(handler.formatter, Lines) for handler in root.handlers):
         handler = logging.StreamHandler()
-        handler.setFormatter(lines)
+        handler.setFormatter(Lines())
         handler.addFilter(lambda record: not _is_written(record.name))
         root.addHandler(handler)
     logging.getLogger("market_pipeline").setLevel(logging.INFO)
