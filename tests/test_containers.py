@@ -100,6 +100,16 @@ def test_no_secret_is_in_an_environment() -> None:
             assert not is_secret or variable.endswith("_FILE"), f"{name} has {variable}"
 
 
+def test_images_of_others_are_pinned_by_tag_and_digest() -> None:
+    """A tag may be given to another image; one of these can't. `.env` names another one, with or without a digest."""
+    files = ("compose.yaml", "docker/compose.seaweedfs.yaml", "docker/Dockerfile")
+    texts = [(REPOSITORY / file).read_text(encoding="utf-8") for file in files]
+    named = re.findall(r"_IMAGE(?::-|=)(\S+?)\}?$", "\n".join(texts), re.MULTILINE)
+    assert len(named) == 5
+    assert all(re.fullmatch(r"[a-z./]+:[\w.-]+@sha256:[0-9a-f]{64}", image) for image in named), named
+    assert len({image for image in named if image.startswith("python:")}) == 1
+
+
 def test_the_images_users_are_those_of_the_secrets() -> None:
     dockerfile = (REPOSITORY / "docker/Dockerfile").read_text(encoding="utf-8")
     assert f"USER {containers.PIPELINE_UID}:" in dockerfile
