@@ -17,7 +17,7 @@ from dotenv import dotenv_values
 
 from market_pipeline.cli.output import say
 from market_pipeline.errors import ConfigurationError, LakeError
-from market_pipeline.settings import PREFIX, S3, load_settings
+from market_pipeline.settings import PREFIX, REPOSITORY, S3, load_settings
 
 # Users of the containers, by what they are: docker/Dockerfile and compose.yaml have the same numbers.
 PIPELINE_UID, STORE_UID, DATABASE_UID = 10001, 10002, 999
@@ -55,6 +55,7 @@ def secrets(*, project: Path = Path("/project")) -> int:
     owner["password"] = _keep("store/password", STORE_UID, _word)
     _keep("database/owner", DATABASE_UID, _word)
     password = _keep("database/dagster", DATABASE_UID, _word)
+    _write("database/roles.sh", DATABASE_UID, (REPOSITORY / "docker/database/roles.sh").read_text(encoding="utf-8"))
     _write("dagster/pgpass", PIPELINE_UID, f"*:*:*:dagster:{password}\n")
     if given.get(ACCESS_KEY) and given.get(SECRET_KEY):  # a store of their own: its key is in .env
         owner = {"user": given[ACCESS_KEY], "password": given[SECRET_KEY]}
