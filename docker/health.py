@@ -46,7 +46,8 @@ def daemon() -> bool:
     import psycopg2  # noqa: PLC0415
 
     silent = "extract(epoch from now() at time zone 'utc' - min(timestamp))"
-    connection = psycopg2.connect(os.environ["DAGSTER_DATABASE"], connect_timeout=_TIMEOUT_S)
+    profile = os.environ["MARKET_PIPELINE_PROFILE"].replace("-", "_")
+    connection = psycopg2.connect(f"{os.environ['MARKET_PIPELINE_DATABASE_URL']}_{profile}", connect_timeout=_TIMEOUT_S)
     with connection, connection.cursor() as cursor:
         cursor.execute(f"select count(*), {silent} from daemon_heartbeats")  # noqa: S608 - a constant
         row = cursor.fetchone()

@@ -66,19 +66,30 @@ def test_only_loopback_ports_are_open() -> None:
     assert "network_mode" not in {key for name, s in SERVICES.items() if name != "secrets" for key in s}
 
 
-def test_store_and_database_are_on_a_network_that_leads_nowhere() -> None:
-    assert COMPOSE["networks"]["inside"]["internal"] is True
-    for name in ("store", "database"):
-        assert SERVICES[name]["networks"] == ["inside"]
-    assert [name for name, service in SERVICES.items() if "outside" in service.get("networks", ())] == ["code"]
-    mtus = [network["driver_opts"]["com.docker.network.driver.mtu"] for network in COMPOSE["networks"].values()]
-    assert mtus == ["1500"] * 3
+def test_each_service_is_on_the_networks_of_what_it_may_reach_alone() -> None:
+    networks = COMPOSE["networks"]
+    mtus = [network["driver_opts"]["com.docker.network.driver.mtu"] for network in networks.values()]
+    assert mtus == ["1500"] * len(networks)
+    assert {name for name, network in networks.items() if network.get("internal")} == {
+        *("store", "database", "code", "sandbox")
+    }
+    fronts = {name for name in networks if name.startswith("front-")}
+    masquerade = "com.docker.network.bridge.enable_ip_masquerade"
+    assert all(networks[name]["driver_opts"][masquerade] == "false" for name in fronts)
+    on = {name: [n for n, service in SERVICES.items() if name in service.get("networks", ())] for name in networks}
+    assert on["outside"] == ["code"]
+    assert all(on[name] == [name.removeprefix("front-")] for name in fronts)
+    assert set(on["store"]) == {"store", "init", "backup", "restore", "demo", "code"}
+    assert set(on["database"]) == {"database", "init", "demo", "code", "webserver", "daemon", "metrics"}
+    assert set(on["code"]) == {"code", "webserver", "daemon"}
+    assert set(on["sandbox"]) == {"sandbox", "demo", "code"}
+    assert SERVICES["secrets"]["network_mode"] == "none"
 
 
 def test_the_dashboard_has_no_credential_and_cant_write_gold() -> None:
     dashboard = SERVICES["dashboard"]
     assert mounts("dashboard") == {"warehouse": "ro"}
-    assert dashboard["networks"] == ["front"]
+    assert dashboard["networks"] == ["front-dashboard"]
     assert not any(word in str(dashboard["environment"]) for word in ("KEY", "SECRET", "PASS", "DATABASE", "S3"))
 
 
