@@ -195,6 +195,14 @@ def test_default_credentials_are_refused(places: SimpleNamespace, user: str, pas
         containers.secrets(project=places.project)
 
 
+def test_a_store_on_this_machine_is_refused_where_it_would_be_the_container(
+    places: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKET_PIPELINE_S3_ENDPOINT", "http://127.0.0.1:9000")
+    with pytest.raises(ConfigurationError, match=r"compose\.elsewhere\.yaml"):
+        containers.secrets(project=places.project)
+
+
 def test_the_settings_file_can_be_several_and_values_survive_quoting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

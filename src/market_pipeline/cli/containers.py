@@ -12,6 +12,7 @@ import os
 import secrets as random
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
@@ -64,6 +65,7 @@ def secrets(*, project: Path = Path("/project")) -> int:
     words = {role: _keep(f"owner/{role}", PIPELINE_UID, _word) for role in identities.ROLES}
     place = load_settings({**given, **os.environ, ACCESS_KEY: owner["user"], SECRET_KEY: owner["password"]}).s3
     if place is not None:
+        _refuse_this_container(place)
         _write("store/seaweedfs.json", STORE_UID, json.dumps(identities.seaweedfs(place, words)))
     kept = {k: v for k, v in given.items() if k not in (ACCESS_KEY, SECRET_KEY) and not k.startswith(_NOT_INSIDE)}
     _write("pipeline/env", PIPELINE_UID, _lines(kept))
@@ -126,6 +128,15 @@ def refuse_defaults(given: Mapping[str, str]) -> None:
             raise ConfigurationError(
                 f"{name} is a default or shorter than {_SHORTEST} characters; leave it empty, then one is generated"
             )
+
+
+def _refuse_this_container(place: S3) -> None:
+    """Raise for a store's address that is another machine's in every container."""
+    if (urlsplit(place.endpoint).hostname or "") in {"localhost", "127.0.0.1", "::1"}:
+        raise ConfigurationError(
+            f"{PREFIX}S3_ENDPOINT is {place.endpoint}: in a container that is the container itself; leave it empty for "
+            "the store beside, or name another machine and take docker/compose.elsewhere.yaml (docs/cloud.md)"
+        )
 
 
 def demo_data() -> int:
