@@ -74,9 +74,12 @@ def read(store: Store, provider: str, dataset: str, slice_key: str) -> Manifest 
     """The newest manifest of a bronze slice, None when the slice was never fetched."""
     prefix = layout.bronze_slice(provider, dataset, slice_key)
     seqs = [seq for key in store.list(prefix) if (seq := layout.manifest_seq(key)) is not None]
-    if not seqs:
-        return None
-    key = layout.manifest(prefix, max(seqs))
+    return read_seq(store, provider, dataset, slice_key, seq=max(seqs)) if seqs else None
+
+
+def read_seq(store: Store, provider: str, dataset: str, slice_key: str, *, seq: int) -> Manifest:
+    """The manifest of that number, which is there."""
+    key = layout.manifest(layout.bronze_slice(provider, dataset, slice_key), seq)
     try:
         body = orjson.loads(unsealed(store.get(key)))
         entries = tuple(_entry(item) for item in body["requests"])
@@ -85,7 +88,7 @@ def read(store: Store, provider: str, dataset: str, slice_key: str) -> Manifest 
             f"{key} is no manifest, or not as it was written; restore it from a backup, or delete it to use the one "
             "before"
         ) from error
-    return Manifest(key, max(seqs), entries)
+    return Manifest(key, seq, entries)
 
 
 def write(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ import polars as pl
 from market_pipeline import calendar, commit, history, layout, manifest
 from market_pipeline.errors import LakeError
 from market_pipeline.feed import Feed, Instrument, Outcome, Provider
-from market_pipeline.manifest import PAST_THE_END, Entry
+from market_pipeline.manifest import PAST_THE_END, Entry, Manifest
 from market_pipeline.partition import Slice
 from market_pipeline.store import Store
 from market_pipeline.universe import Universe, expected
@@ -25,6 +26,7 @@ from market_pipeline.universe import Universe, expected
 MISSING = "missing"
 # Whose spelling of a symbol the payloads of the whole market have, where it is not everybody's.
 MARKET = "polygon"
+_AT_ONCE = 16  # manifests in memory, each of a slice of thousands of symbols at the most
 _STAMP = pl.Datetime("us", "UTC")
 
 OUTCOMES: dict[str, pl.DataType] = {
@@ -75,26 +77,35 @@ def outcomes(store: Store, feeds: Iterable[tuple[Provider, Feed]], members: Sequ
             slice_key, seq = layout.slice_key_of(key), layout.manifest_seq(key)
             if slice_key is not None and seq is not None:
                 newest_seq[slice_key] = max(seq, newest_seq.get(slice_key, 0))
-        rows: list[dict[str, Any]] = []
+        unread = list[str]()
         for slice_key in sorted(newest_seq):
-            part = Slice.from_key(slice_key, grain=feed.grain)
-            is_newest = slice_key == max(newest_seq)
-            same = parts.get((part.start, newest_seq[slice_key]))
-            if same is not None and not is_newest:
+            same = parts.get((Slice.from_key(slice_key, grain=feed.grain).start, newest_seq[slice_key]))
+            if same is not None and slice_key != max(newest_seq):
                 frames.append(same)
             else:
-                rows.extend(_slice_outcomes(store, provider, feed, part, members if is_newest else None))
+                unread.append(slice_key)
+        rows: list[dict[str, Any]] = []
+        for committed in _committed(store, provider, feed, {key: newest_seq[key] for key in unread}):
+            part = Slice.from_key(layout.slice_key_of(committed.key) or "", grain=feed.grain)
+            is_newest = part.key == max(newest_seq)
+            rows.extend(_slice_outcomes(committed, provider, feed, part, members if is_newest else None))
         frames.append(pl.DataFrame(rows, schema=OUTCOMES))
     return pl.concat(frames)
 
 
+def _committed(store: Store, provider: Provider, feed: Feed, seqs: Mapping[str, int]) -> Iterator[Manifest]:
+    """Manifests by their slices' keys, some read at once."""
+    remaining = iter(seqs.items())
+    while batch := list(itertools.islice(remaining, _AT_ONCE)):
+        yield from store.each(
+            lambda pair: manifest.read_seq(store, provider.name, feed.dataset, pair[0], seq=pair[1]), batch
+        )
+
+
 def _slice_outcomes(
-    store: Store, provider: Provider, feed: Feed, part: Slice, members: Sequence[Instrument] | None
+    committed: Manifest, provider: Provider, feed: Feed, part: Slice, members: Sequence[Instrument] | None
 ) -> Iterator[dict[str, Any]]:
     """The rows of one slice; `members` are those that a newest slice is expected to name."""
-    committed = manifest.read(store, provider.name, feed.dataset, part.key)
-    if committed is None:
-        return
     about = {
         "provider": provider.name,
         "dataset": feed.dataset,
