@@ -69,8 +69,11 @@ event_log_storage:
 # Without a password: libpq takes it from the file that PGPASSFILE names, so that it is in no configuration.
 _POSTGRES = """\
 storage:
-  postgres:
-    postgres_url: {url}
+  custom:
+    module: {module}
+    class: {name}
+    config:
+      postgres_url: {url}
 run_retries:
   enabled: true
   max_retries: 3
@@ -105,7 +108,11 @@ def instance_home(settings: Settings) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     file = home / "dagster.yaml"
     if settings.database_url is not None:
-        text = _INSTANCE + _POSTGRES.format(url=json.dumps(settings.database_url))
+        # By its name: where there is no server, its client need not be imported.
+        module = f"{__package__}.postgres_storage"
+        text = _INSTANCE + _POSTGRES.format(
+            module=module, name="KeptConnections", url=json.dumps(settings.database_url)
+        )
     else:
         text = _INSTANCE + _SQLITE.format(
             module=BatchedEventLog.__module__,
