@@ -5,13 +5,10 @@ Whether the images build and the stack runs is what `make smoke` shows, on a mac
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
 import stat
-import sys
-import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,11 +17,10 @@ import pytest
 import yaml
 
 from market_pipeline import buckets, identities
-from market_pipeline.cli import backup, containers
-from market_pipeline.errors import ConfigurationError, HashMismatch, LakeError
+from market_pipeline.cli import containers
+from market_pipeline.errors import ConfigurationError, LakeError
 from market_pipeline.s3 import S3Store
-from market_pipeline.settings import REPOSITORY, Settings, load_settings
-from market_pipeline.store import FolderStore
+from market_pipeline.settings import REPOSITORY, load_settings
 from s3_server import running_s3
 
 COMPOSE = yaml.safe_load((REPOSITORY / "compose.yaml").read_text(encoding="utf-8"))
@@ -284,94 +280,6 @@ def test_a_policy_names_no_deletion_of_evidence() -> None:
             if any("Delete" in action for action in statement["Action"]):
                 assert all("-lake/" in resource for resource in statement["Resource"])
         assert len(identities.access_key(settings.s3, role)) <= 20
-
-
-class Stream:
-    """Standard input or output with bytes behind it."""
-
-    def __init__(self, data: bytes = b"") -> None:
-        self.buffer = io.BytesIO(data)
-
-    def isatty(self) -> bool:
-        return False
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None: ...
-
-
-@pytest.fixture
-def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.setenv("MARKET_PIPELINE_HOME", str(tmp_path))
-    monkeypatch.setenv("MARKET_PIPELINE_PROFILE", "recorded")
-    for name in ("LAKE_URL", "DATABASE_URL", "WAREHOUSE_HOME"):
-        monkeypatch.delenv(f"MARKET_PIPELINE_{name}", raising=False)
-    return load_settings()
-
-
-def filled(settings: Settings) -> FolderStore:
-    store = FolderStore(settings.lake)
-    for number in range(130):
-        store.create(f"bronze/p/d/slice=2026-01-05/{number}.json", os.urandom(2_000))
-    store.replace("silver/c/provider=p/dataset=d/slice=2026-01-05/part.parquet", b"rows")
-    settings.state.mkdir(parents=True)
-    (settings.state / "first-day").write_text("2026-01-05\n")
-    return store
-
-
-def taken(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    out = Stream()
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", out)
-        assert backup.backup() == 0
-    return out.buffer.getvalue()
-
-
-def test_a_backup_restored_into_an_empty_lake_has_equal_hashes(
-    profile: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = filled(profile)
-    before = store.digests(backup._keys(store))
-    stream = taken(monkeypatch)
-    with tarfile.open(fileobj=io.BytesIO(stream)) as tar:
-        assert tar.getnames()[-1] == "manifest.json"
-
-    monkeypatch.setenv("MARKET_PIPELINE_HOME", str(tmp_path / "elsewhere"))
-    monkeypatch.setattr(sys, "stdin", Stream(stream))
-    assert backup.restore() == 0
-    restored = FolderStore(load_settings().lake)
-    assert restored.digests(backup._keys(restored)) == before
-    assert (load_settings().state / "first-day").read_text() == "2026-01-05\n"
-
-    monkeypatch.setattr(sys, "stdin", Stream(stream))
-    with pytest.raises(ConfigurationError, match="has evidence already"):
-        backup.restore()
-
-
-@pytest.mark.parametrize("share", [0.3, 0.9])
-def test_a_backup_that_was_cut_is_refused(
-    profile: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
-) -> None:
-    filled(profile)
-    stream = taken(monkeypatch)
-    monkeypatch.setenv("MARKET_PIPELINE_HOME", str(tmp_path / "elsewhere"))
-    monkeypatch.setattr(sys, "stdin", Stream(stream[: int(len(stream) * share)]))
-    with pytest.raises((LakeError, tarfile.ReadError)):
-        backup.restore()
-
-
-def test_a_changed_byte_in_a_backup_is_named(
-    profile: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    filled(profile)
-    stream = bytearray(taken(monkeypatch))
-    place = stream.index(b"rows")
-    stream[place : place + 4] = b"ROWS"
-    monkeypatch.setenv("MARKET_PIPELINE_HOME", str(tmp_path / "elsewhere"))
-    monkeypatch.setattr(sys, "stdin", Stream(bytes(stream)))
-    with pytest.raises(HashMismatch, match=r"part\.parquet"):
-        backup.restore()
 
 
 def test_seaweedfs_reads_the_same_policies(weed: SimpleNamespace) -> None:

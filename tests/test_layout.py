@@ -76,6 +76,10 @@ def test_manifests_are_told_apart_from_payloads() -> None:
     assert layout.manifest_seq(layout.bronze_object(PREFIX, "manifest-000007.json", SHA, "json")) is None
     assert layout.slice_key_of(layout.silver_part("bars", "vendor", "weekly", "2026-11-16")) == "2026-11-16"
     assert layout.slice_key_of(layout.silver_empty("bars", "vendor", "weekly")) is None
+    slice_of_silver = ("bars", "vendor", "weekly", "2026-11-16")
+    for make in (layout.silver_part, layout.silver_commit, layout.quarantine_part):
+        assert layout.silver_slice_of(make(*slice_of_silver)) == slice_of_silver
+    assert layout.silver_slice_of(layout.silver_empty("bars", "vendor", "weekly")) is None
 
 
 @pytest.mark.parametrize(

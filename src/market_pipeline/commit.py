@@ -122,18 +122,25 @@ def is_complete(store: Store, name: Name) -> bool:
 def read(store: Store, name: Name) -> Commit:
     """The commit of a slice. LakeError when it is not there or not whole."""
     try:
-        item = orjson.loads(unsealed(store.get(name.commit_key)))
+        body = store.get(name.commit_key)
+    except ObjectMissing as error:
+        raise LakeError(
+            f"{name.commit_key} is missing, as in a lake from before slices had commits; run once: "
+            "market-pipeline replay all"
+        ) from error
+    return parsed(name, body)
+
+
+def parsed(name: Name, body: bytes) -> Commit:
+    """The commit of a slice from its bytes. LakeError when they are not whole."""
+    try:
+        item = orjson.loads(unsealed(body))
         del item[SEAL]
         if item.pop("slice") != name.silver_key:
             raise ValueError("it is the commit of another slice")
         before = item.pop("before")
         files = Files(**item.pop("files"))
         return Commit(**item, files=files, before=None if before is None else Files(**before))
-    except ObjectMissing as error:
-        raise LakeError(
-            f"{name.commit_key} is missing, as in a lake from before slices had commits; run once: "
-            "market-pipeline replay all"
-        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise LakeError(f"{name.commit_key} is damaged; make the slice anew: {name.remedy}") from error
 

@@ -29,6 +29,11 @@ _SILVER_TABLE = re.compile(
     r"silver/[^/]+/provider=([^/]+)/dataset=([^/]+)/(?:slice=\d{4}-\d{2}-\d{2}/part|empty)\.parquet\Z"
 )
 _QUARANTINE_TABLE = re.compile(r"quarantine/(?:.+/slice=\d{4}-\d{2}-\d{2}/part|empty)\.parquet\Z")
+_SILVER_SLICE = re.compile(
+    r"(?:silver|quarantine)/([a-z][a-z0-9_]{0,63})/provider=([a-z][a-z0-9_]{0,63})/dataset=([a-z][a-z0-9_]{0,63})"
+    r"/slice=(\d{4}-\d{2}-\d{2})/",
+    re.ASCII,
+)
 _REFERENCE_TABLE = re.compile(r"reference/([^/]+)\.parquet\Z")
 
 
@@ -109,6 +114,12 @@ def silver_part(contract: str, provider: str, dataset: str, slice_key: str) -> s
 def silver_commit(contract: str, provider: str, dataset: str, slice_key: str) -> str:
     """Key of the commit of one silver slice."""
     return f"{silver_dataset(contract, provider, dataset)}slice={_slice(slice_key)}/{_COMMIT}"
+
+
+def silver_slice_of(key: str) -> tuple[str, str, str, str] | None:
+    """Contract, provider, dataset and slice of a key below a slice of silver or of its quarantine; None for others."""
+    match = _SILVER_SLICE.match(key)
+    return (match[1], match[2], match[3], match[4]) if match else None
 
 
 def is_silver_commit(key: str) -> bool:

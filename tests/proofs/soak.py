@@ -256,7 +256,7 @@ def _restored(soak: Soak, server: S3Server, folder: Path) -> int:
     return len(after)
 
 
-# Minutes of both processors: `test_kill_run`, `test_daemon` and `test_containers` have its parts in the default run.
+# Minutes of both processors: `test_kill_run`, `test_daemon` and `test_backup` have its parts in the default run.
 PROOFS = (
     Proof(
         20,

@@ -72,8 +72,8 @@ app.command(_symbols)
 _stack = App(name="stack", help="What the containers' one-shot services run; on a machine: make up.")
 for _name, _function in (("secrets", "secrets"), ("init", "init"), ("demo", "demo_data"), ("parse", "parse")):
     _stack.command(f"market_pipeline.cli.containers:{_function}", name=_name)
-for _name in ("backup", "restore", "manifest"):
-    _stack.command(f"market_pipeline.cli.backup:{_name}", name=_name)
+for _name, _module in (("backup", "backup"), ("restore", "restore"), ("manifest", "backup")):
+    _stack.command(f"market_pipeline.cli.{_module}:{_name}", name=_name)
 app.command(_stack)
 
 
