@@ -49,8 +49,8 @@ HOMES = {
     "secrets-owner/env": {_STORE, _GIVEN},
     "secrets-owner/pipeline": {_PIPELINE},
     "secrets-owner/backup": {_BACKUP},
-    "secrets-owner/backup.env": {_BACKUP},
     "secrets-pipeline/s3.env": {_PIPELINE},
+    "secrets-backup/s3.env": {_BACKUP},
 }
 _SHORTEST = 8  # a shorter word stands in ordinary text
 _BLOCK = 1 << 22
@@ -104,7 +104,7 @@ class Search:
         self.keys = {name for name, value in keys.items() if len(value) >= _SHORTEST}
         self.secrets = {n: v for n, v in {**secrets, **keys}.items() if len(v) >= _SHORTEST}
         self.homes = {**HOMES, _KEYS: self.keys}
-        for name in ("secrets-pipeline/s3.env", "secrets-owner/backup.env"):
+        for name in ("secrets-pipeline/s3.env", "secrets-backup/s3.env"):
             if settings(folder / name).get("MARKET_PIPELINE_S3_ROLE") == "owner":  # a store that makes no identities
                 self.homes[name] = {_STORE, _GIVEN}
         self.needles = {form: (n, how) for n, value in self.secrets.items() for form, how in forms(value).items()}

@@ -25,7 +25,8 @@ from s3_server import running_s3
 
 COMPOSE = yaml.safe_load((REPOSITORY / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-ONE_SHOT = {"secrets", "init", "demo", "backup", "restore"}
+TOOLS = {"backup", "restore"}
+ONE_SHOT = {"secrets", "init", "demo", *TOOLS}
 SECRET_VOLUMES = {name for name in COMPOSE["volumes"] if name.startswith("secrets-")}
 
 
@@ -44,7 +45,9 @@ def test_every_service_is_hardened(name: str) -> None:
     assert service["pids_limit"] <= 1024
     assert service["mem_limit"]
     assert service["stop_grace_period"] == "60s"
-    assert service["logging"]["options"]["max-size"]
+    # A whole backup passes through two of them, and would be kept in a log.
+    assert service["logging"]["driver"] == ("none" if name in TOOLS else "json-file")
+    assert name in TOOLS or service["logging"]["options"]["max-size"]
     assert "privileged" not in service
     assert "docker.sock" not in str(service)
     if name != "secrets":
@@ -93,11 +96,18 @@ def test_each_secret_is_mounted_by_those_who_need_it() -> None:
     who = {volume: {n for n in SERVICES if volume in mounts(n)} - {"secrets"} for volume in SECRET_VOLUMES}
     assert who["secrets-store"] == {"store"}
     assert who["secrets-database"] == {"database"}
-    assert who["secrets-owner"] == {"init", "backup", "restore"}
-    assert who["secrets-pipeline"] == {"init", "demo", "code", "backup", "restore"}
-    assert who["secrets-dagster"] == {"init", "demo", "code", "webserver", "daemon", "metrics", "backup", "restore"}
+    assert who["secrets-owner"] == {"init", "restore"}
+    assert who["secrets-backup"] == {"init", "backup"}
+    assert who["secrets-pipeline"] == {"init", "demo", "code"}
+    assert who["secrets-dagster"] == {"init", "demo", "code", "webserver", "daemon", "metrics"}
     writers = {(n, v) for n in SERVICES for v, mode in mounts(n).items() if v in SECRET_VOLUMES and mode == "rw"}
     assert {name for name, _ in writers} == {"secrets", "init"}
+
+
+def test_a_backup_has_its_own_key_and_reads_the_state() -> None:
+    assert mounts("backup") == {"state": "ro", "secrets-backup": "ro"}
+    assert mounts("restore") == {"state": "rw", "secrets-owner": "ro"}
+    assert {SERVICES[name]["networks"][0] for name in TOOLS} == {"inside"}
 
 
 def test_no_secret_is_in_an_environment() -> None:
@@ -174,6 +184,7 @@ def test_secrets_are_generated_once_and_readable_by_one(places: SimpleNamespace)
     assert before["dagster/pgpass"] == f"*:*:*:dagster:{before['database/dagster']}\n"
 
     (places.project / ".env").write_text("FMP_API_KEY=second\n")
+    (places.secrets / "owner/backup.env").write_text("of an older stack, whose backup saw all that the owner has")
     containers.secrets(project=places.project)
     after = files(places.secrets)
     assert "FMP_API_KEY='second'" in after["pipeline/env"]

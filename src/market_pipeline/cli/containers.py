@@ -62,6 +62,7 @@ def secrets(*, project: Path = Path("/project")) -> int:
         owner = {"user": given[ACCESS_KEY], "password": given[SECRET_KEY]}
         refuse_defaults({ACCESS_KEY: owner["user"], SECRET_KEY: owner["password"]})
     _write("owner/env", PIPELINE_UID, _lines({ACCESS_KEY: owner["user"], SECRET_KEY: owner["password"]}))
+    (SECRETS / "owner/backup.env").unlink(missing_ok=True)  # where older stacks have the key that is in `backup` now
     words = {role: _keep(f"owner/{role}", PIPELINE_UID, _word) for role in identities.ROLES}
     place = load_settings({**given, **os.environ, ACCESS_KEY: owner["user"], SECRET_KEY: owner["password"]}).s3
     if place is not None:
@@ -69,7 +70,7 @@ def secrets(*, project: Path = Path("/project")) -> int:
         _write("store/seaweedfs.json", STORE_UID, json.dumps(identities.seaweedfs(place, words)))
     kept = {k: v for k, v in given.items() if k not in (ACCESS_KEY, SECRET_KEY) and not k.startswith(_NOT_INSIDE)}
     _write("pipeline/env", PIPELINE_UID, _lines(kept))
-    for name in ("store", "database", "dagster", "owner", "pipeline"):
+    for name in ("store", "database", "dagster", "owner", "pipeline", "backup"):
         _own(SECRETS / name, {"store": STORE_UID, "database": DATABASE_UID}.get(name, PIPELINE_UID), 0o700)
     say("Secrets: every service has its own, in files of mode 600")
     return 0
@@ -214,4 +215,4 @@ def _own(folder: Path, uid: int, mode: int) -> None:
 def _hand_over(place: S3, *, to: str, role: str) -> None:
     """Leave a key where those who work as `to` read it, with the role that it has in the store."""
     named = {ACCESS_KEY: place.access_key, SECRET_KEY: place.secret_key, ROLE: role}
-    _write("pipeline/s3.env" if to == "pipeline" else f"owner/{to}.env", os.geteuid(), _lines(named))
+    _write(f"{to}/s3.env", os.geteuid(), _lines(named))
