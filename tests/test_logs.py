@@ -164,6 +164,19 @@ def test_each_event_that_dagster_prints_of_a_run_is_a_line_about_that_run() -> N
     assert "gone wrong" in failed["event"]
 
 
+def test_what_json_has_no_word_for_loses_no_line(written: io.StringIO) -> None:
+    fields = {
+        "share": float("nan"),
+        "rate": float("-inf"),
+        "rows": 3,
+        "by_number": {1: "one", ("a", 2): "pair", None: 0.5},
+    }
+    OURS.warning("odd", extra={**fields, "event": "not this one"})
+    (line,) = [json.loads(text, parse_constant=pytest.fail) for text in written.getvalue().splitlines()]
+    assert (line["event"], line["share"], line["rate"], line["rows"]) == ("odd", "nan", "-inf", 3)
+    assert (line["1"], line["('a', 2)"], line["None"]) == ("one", "pair", 0.5)
+
+
 @pytest.mark.parametrize("form", ["json", ""])
 def test_the_command_line_speaks_to_people_unless_it_is_told_otherwise(tmp_path: Path, form: str) -> None:
     environment = {**os.environ, logs.VARIABLE: form, "MARKET_PIPELINE_PROFILE": "recorded"}

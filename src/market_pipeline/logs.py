@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -33,19 +34,26 @@ class Lines(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
         }
-        given = {k: v for k, v in _flat(vars(record)).items() if k not in _OWN and isinstance(v, _PLAIN)}
+        given = {k: _finite(v) for k, v in _flat(vars(record)).items() if k not in _OWN and isinstance(v, _PLAIN)}
         found |= {k: v for k, v in {**_about, **given}.items() if k not in found}
         if record.exc_info:
             found["exception"] = self.formatException(record.exc_info)
-        return json.dumps(found, ensure_ascii=False)
+        return json.dumps(found, ensure_ascii=False, allow_nan=False)
 
 
 def _flat(given: Mapping[str, object]) -> dict[str, object]:
-    """Fields that were given as a mapping stand beside the others: Dagster gives an event's run, job and step so."""
+    """Fields that were given as a mapping stand beside the others: Dagster gives an event's run, job and step so. Names
+    are words, whatever they were: JSON has no others."""
     found: dict[str, object] = {}
     for name, value in given.items():
-        found |= value if isinstance(value, dict) and name not in _OWN else {name: value}
+        inner = value if isinstance(value, dict) and name not in _OWN else {name: value}
+        found |= {str(k): v for k, v in inner.items()}
     return found
+
+
+def _finite(value: object) -> object:
+    """JSON has no word for what is no finite number: `nan`, `inf` and `-inf` are text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class _Loggers(logging.Logger):
