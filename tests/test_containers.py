@@ -267,7 +267,19 @@ def test_the_pipeline_may_what_it_needs_and_the_backup_reads(weed: SimpleNamespa
         backup_store.replace("silver/a", b"2")
 
 
-def test_retention_keeps_a_version_from_its_owner_too(weed: SimpleNamespace) -> None:
+def test_a_key_that_may_set_nothing_is_told_what_to_set_by_hand(
+    weed: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    buckets.forget_temporary(weed.owner)
+    assert not caplog.messages
+    buckets.forget_temporary(weed.pipeline)
+    bronze, lake = caplog.messages
+    assert f"{weed.owner.bronze_bucket} takes no lifecycle from this key (AccessDenied); set it by hand" in bronze
+    assert "probe/" not in bronze
+    assert "probe/ expires after a day, earlier versions after 30 days, unfinished uploads" in lake
+
+
+def test_retention_keeps_a_version_from_its_owner_unless_it_asks_to_bypass_that(weed: SimpleNamespace) -> None:
     key = "bronze/x/y/slice=2026-01-06/a.json"
     S3Store(weed.pipeline, patience_s=3).create(key, b"evidence")
     client = buckets.client_of(weed.owner)

@@ -1,6 +1,6 @@
 """The buckets of a lake in an S3 store: made once, with versioning, so that no write takes earlier bytes away.
 
-Who owns the store also has them keep evidence for some days whoever asks for its deletion, and forget what was
+Who owns the store also has them keep evidence for some days from every other key, and forget what was
 temporary. What does not belong here: who may do what in them (`identities`).
 """
 
@@ -82,7 +82,8 @@ def telling(place: S3, what: str) -> Iterator[None]:
 def make_buckets(place: S3, *, retention_days: int = 0) -> tuple[str, ...]:
     """Make the buckets that are not there, and switch versioning on; returns the names of those made. With
     `retention_days` no version of an object in a new bronze bucket can be deleted for so long, by its default of
-    object lock. A store that overwrites evidence in buckets that keep versions gets buckets without.
+    object lock, except by the owner's key where it asks to bypass that (governance). A store that overwrites evidence
+    in buckets that keep versions gets buckets without.
 
     Raises StoreUnavailable when nobody answers, LakeError when the store refuses.
     """
@@ -165,13 +166,30 @@ def forget_temporary(place: S3) -> None:
     ]
     with telling(place, "have a lifecycle ({code}); set one yourself, docs/operations.md says which"):
         for name, rules in ((place.bronze_bucket, []), (place.lake_bucket, lake)):
-            try:
-                client.set_bucket_lifecycle(bucket_name=name, config=LifecycleConfig([*rules, uploads]))
-            except S3Error as error:  # MinIO has no such rule: it removes unfinished uploads by itself
-                if error.code not in _UNKNOWN:
-                    raise
-                if rules:
-                    client.set_bucket_lifecycle(bucket_name=name, config=LifecycleConfig(rules))
+            refused = _set_lifecycle(client, name, [*rules, uploads])
+            if refused and refused != "AccessDenied":  # MinIO has no such rule: it removes unfinished uploads by itself
+                refused = _set_lifecycle(client, name, rules) if rules else ""
+            if refused:
+                _log.warning(
+                    "Bucket %s takes no lifecycle from this key (%s); set it by hand: %sunfinished uploads end after a "
+                    "day",
+                    name,
+                    refused,
+                    f"{_TEMPORARY} expires after a day, earlier versions after {_REPLACED_DAYS} days, "
+                    if rules
+                    else "",
+                )
+
+
+def _set_lifecycle(client: Minio, name: str, rules: list[Rule]) -> str:
+    """Have a bucket follow rules; why the store refuses, or nothing."""
+    try:
+        client.set_bucket_lifecycle(bucket_name=name, config=LifecycleConfig(rules))
+    except S3Error as error:
+        if error.code not in _UNKNOWN:
+            raise
+        return error.code or "refused"
+    return ""
 
 
 def _make(client: Minio, name: str, region: str, *, is_locked: bool) -> None:
@@ -192,6 +210,14 @@ def _retain(client: Minio, name: str, days: int) -> None:
     except S3Error as error:
         if error.code not in _UNKNOWN:
             raise
+        if error.code == "AccessDenied":
+            _log.warning(
+                "Bucket %s takes no retention from this key (%s); set it by hand: object lock, %d days by default",
+                name,
+                error.code,
+                days,
+            )
+            return
         _log.warning("Bucket %s has no object lock (%s); who owns the store can delete evidence", name, error.code)
 
 
