@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 import postgres
 from market_pipeline import history
+from market_pipeline.cli.doctor import probes
 from market_pipeline.cli.metrics import Figures
 from market_pipeline.orchestration import alerts, database, pruning, runs
 from market_pipeline.pipeline import Pipeline
@@ -153,6 +154,19 @@ def test_what_lasts_is_told_once_and_again_when_it_comes_back(
         tick(cursor)
         assert len(messages) == 2
         assert "fmp are spent" not in str(messages[1])
+
+
+def test_doctor_says_whose_key_a_store_is_asked_with(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found() -> list[str]:
+        return [probe.found for probe in probes(load_settings()) if probe.name == "store identity"]
+
+    monkeypatch.setenv("MARKET_PIPELINE_STORE_IDENTITIES", "external")
+    assert found() == [], "a folder has no key"
+    for name, value in {"LAKE_URL": "s3://market", "S3_ENDPOINT": "http://127.0.0.1:9"}.items():
+        monkeypatch.setenv(f"MARKET_PIPELINE_{name}", value)
+    assert found() == ["external: the key in .env, nobody here tried what it is denied"]
+    monkeypatch.setenv("MARKET_PIPELINE_S3_ROLE", "pipeline")
+    assert found() == ["pipeline, denials tried"]
 
 
 def test_prometheus_gets_figures_and_names_what_cant_be_read(settings: Settings) -> None:

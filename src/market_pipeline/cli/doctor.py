@@ -40,7 +40,7 @@ def probes(settings: Settings, *, with_keys: bool = False) -> tuple[Probe, ...]:
         ("python", _python),
         ("lake", lambda: _lake(settings)),
         ("create-only puts", lambda: _create_only(settings)),
-        *([("store identity", lambda: _identity(settings))] if settings.s3_role else []),
+        *([("store identity", lambda: _identity(settings))] if _role(settings) else []),
         *([("Dagster's database", lambda: _database(settings))] if settings.database_url else []),
         ("disk", lambda: _disk(settings.home)),
         ("memory", _memory),
@@ -98,12 +98,20 @@ def _create_only(settings: Settings) -> Probe:
     return Probe("create-only puts", ok, "honoured" if ok else "overwritten", "honoured", remedy)
 
 
+def _role(settings: Settings) -> str:
+    """Whose rights the store's key has: what the set-up of the containers left, or that settings say it is no work of
+    ours; empty where nobody says."""
+    named = settings.fields.store_identities if settings.fields.lake_url else ""
+    return settings.s3_role or (named if named == "external" else "")
+
+
 def _identity(settings: Settings) -> Probe:
     """Whether the pipeline's key has its own rights only; a store without identities of ours is told of."""
-    is_owner = settings.s3_role == "owner"
-    found = (
-        "external: the store's own key, nothing is denied to it" if is_owner else f"{settings.s3_role}, denials tried"
-    )
+    role = _role(settings)
+    found = {
+        "owner": "external: the store's own key, nothing is denied to it",
+        "external": "external: the key in .env, nobody here tried what it is denied",
+    }.get(role, f"{role}, denials tried")
     return Probe("store identity", True, found, "one for each role", "let the store make identities, or use MinIO")
 
 
