@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from market_pipeline.orchestration import alerts, database, pruning, runs
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import Settings, load_settings
 from market_pipeline.warehouse import DatasetHealth, FailedCheck, Health, ProviderQuota
-from sample_profile import receiving
+from sample_profile import REPOSITORY, receiving
 
 NOW = dt.datetime(2026, 11, 20, 22, tzinfo=dt.UTC)
 
@@ -167,6 +168,53 @@ def test_doctor_says_whose_key_a_store_is_asked_with(settings: Settings, monkeyp
     assert found() == ["external: the key in .env, nobody here tried what it is denied"]
     monkeypatch.setenv("MARKET_PIPELINE_S3_ROLE", "pipeline")
     assert found() == ["pipeline, denials tried"]
+
+
+def test_the_role_of_dagster_is_made_and_no_process_is_given_its_password(
+    server: postgres.Postgres, tmp_path: Path
+) -> None:
+    """docker/database/roles.sh, under another name, by a psql that first writes down what it was given."""
+    word = 'it\'s \\ "a" $word `of` :role'
+    (tmp_path / "word").write_text(f"{word}\n")
+    (tmp_path / "psql").write_text(
+        f'#!/bin/sh\ntr "\\0" "\\n" </proc/$$/cmdline >{tmp_path}/given\nenv >>{tmp_path}/given\n'
+        f'exec {server.binaries}/psql "$@"\n'
+    )
+    (tmp_path / "psql").chmod(0o755)
+    script = (REPOSITORY / "docker/database/roles.sh").read_text(encoding="utf-8")
+    for old, new in (
+        ("/secrets/database/dagster", f"{tmp_path}/word"),
+        ("role dagster", "role other"),
+        ("-U postgres", f"-U {postgres.USER}"),
+    ):
+        assert old in script
+        script = script.replace(old, new)
+    place = {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGCONNECT_TIMEOUT": "5"}
+    owner = {**os.environ, **place, "PGPASSWORD": server.password, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    for expected in (0, 3):  # at the second time there is such a role
+        done = subprocess.run(["sh", "-c", script], env=owner, capture_output=True, text=True, check=False)
+        assert done.returncode == expected, done.stderr
+    given = (tmp_path / "given").read_text()
+    assert "ON_ERROR_STOP=1" in given
+    assert "PGHOST=127.0.0.1" in given
+    for text in (given, done.stderr, server.log()):
+        assert "it's" not in text
+        assert "it''s" not in text
+    login = [
+        server.binaries / "psql",
+        "-U",
+        "other",
+        "-d",
+        "postgres",
+        "-Atc",
+        "select rolcreatedb and not rolsuper from pg_roles where rolname = 'other'",
+    ]
+    done = subprocess.run(
+        login, env={**os.environ, **place, "PGPASSWORD": word}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "t\n"
+    (tmp_path / "word").write_text("")
+    assert subprocess.run(["sh", "-c", script], env=owner, capture_output=True, check=False).returncode == 1
 
 
 def test_prometheus_gets_figures_and_names_what_cant_be_read(settings: Settings) -> None:
