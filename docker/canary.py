@@ -53,6 +53,7 @@ HOMES = {
     "secrets-backup/s3.env": {_BACKUP},
 }
 _SHORTEST = 8  # a shorter word stands in ordinary text
+_TOKEN = 12
 _BLOCK = 1 << 22
 _SHOWN = 40
 _SECRET_NAMES = re.compile(r"(_API_KEY|SQL_URL|ALERT_URL|SECRET_KEY|PASSWORD|TOKEN)$")
@@ -82,6 +83,16 @@ def settings(path: Path) -> dict[str, str]:
     return {pair[1]: re.sub(r"\\(.)", r"\1", pair[2]) for pair in pairs if pair}
 
 
+def tokens(url: str) -> list[str]:
+    """The parts of an alert's address that look like something random: where they stand is another place with each
+    service. Words of an address are not looked for, they are everywhere."""
+    place, _, rest = url.partition("://")[2].partition("/")
+    path, _, query = rest.partition("?")
+    parts = [part for part in re.split(r"[@:?&=]", place) if "." not in part]
+    parts += [*re.split(r"[/:#@]", path), *re.split(r"[&;=]", query)]
+    return [part for part in dict.fromkeys(parts) if len(part) >= _TOKEN and re.search(r"\d", part)]
+
+
 class Readable(Protocol):
     """Bytes from the front to the end."""
 
@@ -101,6 +112,8 @@ class Search:
         for name, value in [*keys.items()]:
             if inner := re.search(r"://[^:/@]*:([^@]+)@", value):
                 keys[f"the password in {name}"] = inner[1]
+            if name.endswith("ALERT_URL"):
+                keys |= {f"part {n} of {name}": part for n, part in enumerate(tokens(value), 1)}
         self.keys = {name for name, value in keys.items() if len(value) >= _SHORTEST}
         self.secrets = {n: v for n, v in {**secrets, **keys}.items() if len(v) >= _SHORTEST}
         self.homes = {**HOMES, _KEYS: self.keys}
@@ -225,7 +238,7 @@ def main(arguments: list[str]) -> int:
         return 2
     sys.stdout.write(
         f"{kind}: {len(search.found)} found in {search.files:,} files and names, {search.bytes / 2**20:,.1f} MiB; "
-        f"{len(search.secrets)} secrets, {len(search.keys)} of them providers' keys\n"
+        f"{len(search.secrets)} secrets, {len(search.keys)} of them from .env\n"
     )
     return 1 if search.found else 0
 

@@ -84,15 +84,34 @@ def make(home: Path, sandbox: str, manifest: bytes, monkeypatch: pytest.MonkeyPa
     return profile
 
 
+class Receiver(list[str]):
+    """What was posted to `url` and taken. One that `is_away` takes nothing, nor does it take what holds `refuses`."""
+
+    url = ""
+    is_away = False
+    refuses = ""
+    refused = 0
+    header = ""
+
+
 @contextmanager
-def receiving() -> Iterator[tuple[str, list[str]]]:
+def receiving(*, is_away: bool = False) -> Iterator[Receiver]:
     """A local address for alerts, in apprise's notation, and what was posted to it."""
-    received: list[str] = []
+    received = Receiver()
+    received.is_away = is_away
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            received.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            if received.is_away or (received.refuses and received.refuses in body):
+                received.refused += 1
+                self.send_error(503)
+                return
+            received.append(body)
             self.send_response(200)
+            if received.header:
+                self.wfile.write(b"".join(self._headers_buffer) + received.header.encode() + b"\r\n")
+                self._headers_buffer = []
             self.end_headers()
 
         def log_message(self, *_: object) -> None: ...
@@ -100,7 +119,8 @@ def receiving() -> Iterator[tuple[str, list[str]]]:
     server = HTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"json://127.0.0.1:{server.server_port}/hook-SECRETPATH", received
+        received.url = f"json://127.0.0.1:{server.server_port}/hook-SECRETPATH"
+        yield received
     finally:
         server.shutdown()
         server.server_close()

@@ -24,6 +24,8 @@ from market_pipeline.cli import containers
 from market_pipeline.settings import REPOSITORY
 
 KEY = "Canary/FMP+" + "q7Zx0K3mVw9L=="
+TOKEN = "Canary=ALERT+" + "f8Rk2Lw0"
+ALERT = f"MARKET_PIPELINE_ALERT_URL=json://hooks.example.com:9/services/{TOKEN}?format=markdown"
 FORMS: dict[str, Callable[[str], str]] = {
     "as it is": lambda key: key,
     "URL-encoded": lambda key: quote(key, safe=""),
@@ -44,7 +46,7 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = folder / "project"
     for made in (project, folder / "secrets", folder / "volumes"):
         made.mkdir()
-    (project / ".env").write_text(f"FMP_API_KEY={KEY}\nPOLYGON_PLAN=developer\n")
+    (project / ".env").write_text(f"FMP_API_KEY={KEY}\nPOLYGON_PLAN=developer\n{ALERT}\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(containers, "SECRETS", folder / "secrets")
         patch.setattr(containers, "VOLUMES", folder / "volumes")
@@ -72,6 +74,7 @@ def search(volumes: Path, kind: str, stream: bytes = b"") -> subprocess.Complete
     command = [sys.executable, str(REPOSITORY / "docker/canary.py"), str(volumes), kind]
     done = subprocess.run(command, input=stream, capture_output=True, timeout=60, check=False)
     assert KEY.encode() not in done.stdout + done.stderr
+    assert TOKEN.encode() not in done.stdout + done.stderr
     return done
 
 
@@ -98,7 +101,7 @@ def test_nothing_is_found_where_each_secret_is_at_home(volumes: Path) -> None:
         done = search(volumes, kind, stream)
         assert done.returncode == 0, done.stderr
         assert b"0 found" in done.stdout
-        assert b"6 secrets, 1 of them providers' keys" in done.stdout
+        assert b"8 secrets, 3 of them from .env" in done.stdout
 
 
 @pytest.mark.parametrize("form", ["as it is", "base64 after a name"])
@@ -134,6 +137,15 @@ def test_a_secret_in_a_log_or_a_record_is_found_and_its_service_named(volumes: P
     done = search(volumes, "text", stream.encode())
     assert done.returncode == 1
     assert b"is in logs of code" in done.stderr
+
+
+@pytest.mark.parametrize("said", [TOKEN, quote(TOKEN), f"Could not load JSON URL: json://hooks.example.com/{TOKEN}"])
+def test_an_alerts_token_is_found_without_its_address(volumes: Path, said: str) -> None:
+    done = search(volumes, "text", f"==> logs of code <==\nNobody at {said}\n==> x <==\n".encode())
+    assert done.returncode == 1
+    assert b"MARKET_PIPELINE_ALERT_URL" in done.stderr
+    words = b"==> logs of code <==\nhooks.example.com has services, and markdown\n==> x <==\n"
+    assert search(volumes, "text", words).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.daemon, pytest.mark.slow]
 def messages() -> Iterator[tuple[str, list[str]]]:
     """A local address for alerts and what it has received."""
     with receiving() as found:
-        yield found
+        yield found.url, found
 
 
 @pytest.fixture

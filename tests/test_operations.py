@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,8 +131,8 @@ def test_what_lasts_is_told_once_and_again_when_it_comes_back(
 ) -> None:
     pipeline = Pipeline(settings)
     pipeline.initialize()
-    with receiving() as (url, messages):
-        monkeypatch.setenv("MARKET_PIPELINE_ALERT_URL", url)
+    with receiving() as messages:
+        monkeypatch.setenv("MARKET_PIPELINE_ALERT_URL", messages.url)
         watch = alerts.watcher(load_settings())
         assert watch.default_status is dg.DefaultSensorStatus.RUNNING
 
@@ -155,6 +156,100 @@ def test_what_lasts_is_told_once_and_again_when_it_comes_back(
         tick(cursor)
         assert len(messages) == 2
         assert "fmp are spent" not in str(messages[1])
+
+
+def test_messages_that_nobody_takes_are_sent_later_once_and_in_order(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline = Pipeline(settings)
+    pipeline.initialize()
+    with receiving(is_away=True) as receiver:
+        monkeypatch.setenv("MARKET_PIPELINE_ALERT_URL", receiver.url)
+        settings = load_settings()
+        watch = alerts.watcher(settings)
+        for number in range(3):
+            alerts.send(settings, title=f"run {number} failed", body="for a reason")
+        alerts.send(settings, title="run 0 failed", body="for a reason")
+        assert receiver.refused == 1, "who comes second waits behind the first"
+        pipeline.warehouse.write_health(health(datasets=(), quota=()))
+        first = watch.evaluate_tick(dg.build_sensor_context())
+        assert "4 messages wait" in (first.skip_message or "")
+        assert "MARKET_PIPELINE_ALERT_URL" in caplog.text
+        assert "SECRETPATH" not in caplog.text
+        found = {probe.name: probe for probe in probes(settings)}["alerts"]
+        assert (found.ok, found.found) == (False, "4 wait to be taken")
+        receiver.is_away = False
+        second = watch.evaluate_tick(dg.build_sensor_context(cursor=first.cursor))
+        assert "wait" not in (second.skip_message or "")
+        titles = [json.loads(body)["title"].removeprefix("market-pipeline demo: ") for body in receiver]
+        assert titles == [*(f"run {number} failed" for number in range(3)), "Check close_is_positive failed: 2 rows"]
+        assert alerts.waiting(settings) == ()
+        alerts.send(settings, title="run 0 failed", body="for a reason")
+        watch.evaluate_tick(dg.build_sensor_context(cursor=second.cursor))
+        assert len(receiver) == 5, "the same words once more are a new message"
+
+
+def test_what_waits_is_bounded_and_one_that_is_never_taken_holds_nobody_up_for_long(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with receiving(is_away=True) as receiver:
+        monkeypatch.setenv("MARKET_PIPELINE_ALERT_URL", receiver.url)
+        settings = load_settings()
+        for number in range(103):
+            alerts.keep(settings, title=f"{number}", body="b")
+        kept = alerts.waiting(settings)
+        assert len(kept) == 100
+        assert caplog.text.count("is given up: nobody took it") == 3
+        told = [json.loads((settings.root / key).read_text())["title"] for key in kept]
+        assert told == [str(number) for number in range(3, 103)]
+        for key in kept[3:]:
+            (settings.root / key).unlink()
+        # The first waits since last week, the second since two hours.
+        for key, hours in zip(kept, (200, 2), strict=False):
+            number, _, name = key.removeprefix("alerts/").partition("-")
+            aged = int(number) - hours * 3600 * 10**9
+            (settings.root / key).rename(settings.root / f"alerts/{aged:020}-{name}")
+        receiver.is_away, receiver.refuses = False, '"4"'
+        assert alerts.deliver(settings) == 1
+        (message,) = receiver
+        assert json.loads(message)["title"] == "5"
+        receiver.refuses = ""
+        assert alerts.deliver(settings) == 0
+        assert "nobody took it then" in receiver[1]
+
+
+def test_an_address_that_nobody_knows_is_told_without_it(settings: Settings) -> None:
+    """In a process of its own, whose every line is seen, apprise's too."""
+    code = """if True:
+        import logging, os, sys
+        from market_pipeline import logs
+        from market_pipeline.orchestration import alerts
+        from market_pipeline.settings import load_settings
+        logs.set_up()
+        logging.getLogger().setLevel(logging.DEBUG)
+        for url in sys.argv[1:]:
+            os.environ["MARKET_PIPELINE_ALERT_URL"] = url
+            alerts.keep(load_settings(), title="t", body="b")
+            alerts.deliver(load_settings())
+        """
+    urls = ["slack://TOKEN-0123456789", "https://hooks.example/services/TOKEN-0123456789", "TOKEN-0123456789"]
+    environment = {**os.environ, "MARKET_PIPELINE_LOG_FORMAT": "json"}
+    command = [sys.executable, "-c", code, *urls]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr.count("MARKET_PIPELINE_ALERT_URL in .env is no address in apprise's notation") == 3
+    assert "TOKEN" not in done.stdout + done.stderr
+    assert len(alerts.waiting(settings)) == 1
+
+
+def test_a_receiver_with_broken_headers_makes_no_line_with_the_address(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with receiving() as receiver:
+        receiver.header = "no header at all"
+        monkeypatch.setenv("MARKET_PIPELINE_ALERT_URL", receiver.url)
+        alerts.send(load_settings(), title="t", body="b")
+        assert len(receiver) == 1
+    assert "SECRETPATH" not in caplog.text
 
 
 def test_doctor_says_whose_key_a_store_is_asked_with(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,6 +216,30 @@ def test_no_text_of_the_settings_tells_the_alert_address() -> None:
     assert SECRET in found.secrets(load())[0]
 
 
+@pytest.mark.parametrize(
+    ("url", "secret", "public"),
+    [
+        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrI/#general", ["T1JJ3T3L2", "TIiajkdnlazkcOXrI"], []),
+        ("https://hooks.example.com/services/TOKEN0123", ["TOKEN0123"], ["hooks.example.com", "services"]),
+        ("tgram://123456789:AbC-dEf_0123/987654321", ["123456789", "AbC-dEf_0123", "987654321"], []),
+        ("mailto://a:s3cr%40t@mail.example.com?to=market-pipeline", ["s3cr@t", "s3cr%40t"], ["a", "market-pipeline"]),
+        ("mailto://somebody:5ecret@example.com", ["somebody", "5ecret"], ["example.com"]),
+        (
+            "jsons://localhost:8443/path?token=abcdef%2F12==&format=text",
+            ["abcdef/12==", "abcdef%2F12=="],
+            ["localhost"],
+        ),
+        ("json://a.example.com/aaaa1111, json://b.example.com/bbbb2222", ["aaaa1111", "bbbb2222"], ["b.example.com"]),
+        ("ntfy://a-topic-that-is-secret", ["a-topic-that-is-secret"], []),
+    ],
+)
+def test_what_signs_in_at_an_alerts_address_is_a_secret(url: str, secret: list[str], public: list[str]) -> None:
+    found = given(ALERT_URL=url).secrets(load())
+    assert found[0] == url
+    assert set(secret) <= set(found)
+    assert not set(public) & set(found)
+
+
 def test_an_unknown_plan_lists_the_known() -> None:
     with pytest.raises(ConfigurationError, match=r"ALPHA_VANTAGE_PLAN.*free.*premium-75"):
         given(ALPHA_VANTAGE_PLAN="gold").pace(PROVIDER)

@@ -28,6 +28,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PREFIX = "MARKET_PIPELINE_"
 # A shorter secret (`demo`, say) is a word of ordinary text: replacing it would only spoil what is told.
 SECRET_LENGTH = 5
+# The same for a part of an alert's address; and longer words of which such addresses are made, or that we say.
+_PART_LENGTH = 8
+_PUBLIC_PARTS = frozenset(
+    {"localhost", "market-pipeline", "market_pipeline", "markdown", "messages", "services", "webhooks", "workflows"}
+)
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 ENV_FILE = f"{PREFIX}ENV_FILE"
 
@@ -359,7 +364,8 @@ class Settings:
         return {name: value for name, value in os.environ.items() if name not in hidden}
 
     def secrets(self, providers: Mapping[str, Provider]) -> tuple[str, ...]:
-        """Every value that must appear in no output; of a database's address the password alone too."""
+        """Every value that must appear in no output; of a database's address the password alone too, of an alert's
+        whatever signs in there."""
         keys = {provider.name: self.key(provider) for provider in providers.values()}
         parts = [
             part
@@ -369,7 +375,8 @@ class Settings:
         ]
         s3_secret = self.fields.s3_secret_key
         stored = None if s3_secret is None else s3_secret.get_secret_value()
-        return tuple(value for value in (*keys.values(), *parts, self.alert_url, stored and stored.strip()) if value)
+        alert = () if self.alert_url is None else (self.alert_url, *address_parts(self.alert_url))
+        return tuple(value for value in (*keys.values(), *parts, *alert, stored and stored.strip()) if value)
 
 
 def passwords(url: str) -> tuple[str, ...]:
@@ -379,6 +386,18 @@ def passwords(url: str) -> tuple[str, ...]:
     written = re.findall(r"^[^:/]+://[^:/@]*:(.*)@|[?&](?:ssl)?password=([^&]*)", url)
     found = {part for pair in written for one in pair for part in (one, unquote(one))}
     return tuple(sorted(part for part in found if len(part) >= SECRET_LENGTH))
+
+
+def address_parts(url: str) -> tuple[str, ...]:
+    """What may sign in at an alert's address, or at several: its password, and every longer part but the name of a host
+    with a dot, as it is written there and as it is meant. Each service has its token in another place, also where
+    others have the host."""
+    before, _, query = url.partition("?")
+    values = [pair.partition("=")[2] for pair in re.split(r"[&;]", query)]
+    written = [*values, *(part for text in (before, *values) for part in re.split(r"[/?&#@:,;\s]+", text))]
+    hosts = {host for host in re.findall(r"://(?:[^/?#\s]*@)?([^/?#:,\s]+)", url) if "." in host}
+    found = {part for one in written for part in (one, unquote(one)) if len(part) >= _PART_LENGTH}
+    return tuple(sorted((found - hosts - _PUBLIC_PARTS) | set(passwords(url))))
 
 
 def _host(url: str) -> str | None:

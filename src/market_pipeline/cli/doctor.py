@@ -42,6 +42,7 @@ def probes(settings: Settings, *, with_keys: bool = False) -> tuple[Probe, ...]:
         ("create-only puts", lambda: _create_only(settings)),
         *([("store identity", lambda: _identity(settings))] if _role(settings) else []),
         *([("Dagster's database", lambda: _database(settings))] if settings.database_url else []),
+        *([("alerts", lambda: _alerts(settings))] if settings.alert_url else []),
         ("disk", lambda: _disk(settings.home)),
         ("memory", _memory),
         ("dbt manifest", lambda: _manifest(settings)),
@@ -113,6 +114,15 @@ def _identity(settings: Settings) -> Probe:
         "external": "external: the key in .env, nobody here tried what it is denied",
     }.get(role, f"{role}, denials tried")
     return Probe("store identity", True, found, "one for each role", "let the store make identities, or use MinIO")
+
+
+def _alerts(settings: Settings) -> Probe:
+    """Whether somebody takes the messages about failures; those that wait are sent again every five minutes."""
+    from market_pipeline.orchestration.alerts import waiting  # noqa: PLC0415 - imports Dagster, for an address only
+
+    left = len(waiting(settings))
+    found = f"{left} wait to be taken" if left else "none waits"
+    return Probe("alerts", not left, found, "none waits", "mend MARKET_PIPELINE_ALERT_URL, or start who listens there")
 
 
 def _database(settings: Settings) -> Probe:
