@@ -16,6 +16,15 @@ import pytest
 
 from market_pipeline.settings import REPOSITORY
 
+ENGINE = """#!/bin/sh
+echo "$@" >>"$ENGINE_LOG"
+case "$*" in
+*"$ENGINE_FAILS"*) exit 1 ;;
+*"ps --all --quiet"*) echo id ;;
+*"config --services"*) echo code ;;
+inspect*) echo "code running healthy 0" ;;
+esac
+"""
 Stack = Callable[..., tuple[int, str, list[str]]]
 
 
@@ -27,7 +36,7 @@ def stack(tmp_path: Path) -> Stack:
     shutil.copy(REPOSITORY / "docker/stack", tmp_path / "docker/stack")
     (tmp_path / ".env").touch()
     engine = tmp_path / "bin/docker"
-    engine.write_text('#!/bin/sh\necho "$@" >>"$ENGINE_LOG"\ncase "$*" in *"$ENGINE_FAILS"*) exit 1 ;; esac\n')
+    engine.write_text(ENGINE)
     engine.chmod(0o755)
     log = tmp_path / "log"
 
