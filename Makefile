@@ -49,13 +49,13 @@ logs: ## What the containers said last; FOLLOW=1 goes on
 	@docker/stack logs
 
 backup: ## Copy lake, state and Dagster's database into TO=folder, with hashes
-	@docker/stack backup '$(TO)'
+	@docker/stack backup "$$TO"
 
 restore: ## Bring the backup FROM=folder into an empty stack
-	@docker/stack restore '$(FROM)'
+	@docker/stack restore "$$FROM"
 
 backfill: ## Fetch what DATASET lacks since SINCE (UNTIL=...), in the containers
-	@docker/stack backfill '$(DATASET)' '$(SINCE)' '$(UNTIL)'
+	@docker/stack backfill "$$DATASET" "$$SINCE" "$$UNTIL"
 
 smoke: ## Check the running containers: health, ports, rights, data; KILLS=1 and RESTORE=1 for more
 	@docker/smoke
@@ -68,7 +68,7 @@ check: .venv/.dev ## Format, lint, types, imports, SQL, generated files
 check-containers:
 	$(BIN)/hadolint docker/Dockerfile
 	$(BIN)/compose-lint check --fail-on high compose.yaml
-	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml docker/compose.seaweedfs.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml docker/compose.seaweedfs.yaml docker/compose.elsewhere.yaml
 check-sql:
 	$(BIN)/sqlfluff lint --disable-progress-bar dbt/models dbt/published dbt/tests/*.sql
 	$(BIN)/sqlfluff lint --disable-progress-bar --templater placeholder \

@@ -18,7 +18,10 @@ import postgres
 from market_pipeline import history
 from market_pipeline.cli.doctor import probes
 from market_pipeline.cli.metrics import Figures
+from market_pipeline.errors import ConfigurationError
 from market_pipeline.orchestration import alerts, database, pruning, runs
+from market_pipeline.orchestration.legs import GOLD, Leg
+from market_pipeline.orchestration.resources import SESSION, session_resource
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import Settings, load_settings
 from market_pipeline.warehouse import DatasetHealth, FailedCheck, Health, ProviderQuota
@@ -337,3 +340,15 @@ def test_prometheus_gets_figures_and_names_what_cant_be_read(settings: Settings)
     assert "market_pipeline_bytes{" not in text
     (settings.warehouse / "health.json").write_text("{")
     assert 'market_pipeline_up{part="health"} 0.0' in generate_latest(registry).decode()
+
+
+def test_no_run_begins_in_a_lake_that_is_half_restored(settings: Settings) -> None:
+    settings.restoring.parent.mkdir(parents=True, exist_ok=True)
+    settings.restoring.write_text("0" * 32)
+    with pytest.raises(ConfigurationError, match="has not ended"):
+        runs.start(Pipeline(settings), Leg((GOLD,)))
+    resources = {SESSION: session_resource(settings, None)}
+    with pytest.raises(dg.DagsterError) as raised, dg.build_resources(resources):
+        pass
+    assert "has not ended" in str(raised.value.__cause__)
+    assert [probe for probe in probes(settings) if probe.name == "restore" and not probe.ok]

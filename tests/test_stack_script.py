@@ -113,3 +113,16 @@ def test_the_first_start_of_a_fresh_clone_writes_the_settings_and_takes_the_fict
     assert "Profile demo, every service healthy" in done.stderr
     assert (stack.folder / ".env").stat().st_mode & 0o777 == 0o600
     assert "compose up --build --detach" in stack.asked.read_text()
+
+
+@pytest.mark.parametrize(("written", "folder"), [("~/my backup", "home/my backup"), ("it's here", "a clone/it's here")])
+def test_make_hands_on_a_folder_as_it_was_written(stack: Stack, written: str, folder: str) -> None:
+    shutil.copy(REPOSITORY / "Makefile", stack.folder)
+    (stack.folder.parent / "home").mkdir()
+    made = stack.folder.parent / folder
+    made.mkdir()
+    environment = {**os.environ, "HOME": str(stack.folder.parent / "home")}
+    command = ["make", "-s", "backup", f"TO={written}"]
+    done = subprocess.run(command, cwd=stack.folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"{made if written.startswith('~') else written} is there already" in done.stderr

@@ -183,6 +183,12 @@ class Settings:
         return self.root / "state"
 
     @property
+    def restoring(self) -> Path:
+        """The mark of a restore, from its first object to the last file of the state: until it is gone the lake is not
+        whole, and no run begins. It holds the id of the backup."""
+        return self.state / "restoring"
+
+    @property
     def database_url(self) -> str | None:
         """Dagster's PostgreSQL database, None where it keeps SQLite files. The profile is part of its name, so that the
         runs of sample data never meet real ones; the password is in the file that PGPASSFILE names."""

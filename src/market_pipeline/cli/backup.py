@@ -36,8 +36,6 @@ FORMAT = 2
 LAYERS = ("bronze/", "silver/", "quarantine/", "reference/")
 ABOUT, LAKE, STATE, MANIFEST = "backup.json", "lake/", "state/", "manifest.json"
 _LEDGER = "quota.sqlite"
-# Holds the id of the backup that is being restored, from the first object to the last file of the state.
-RESTORING = "restoring"
 _NOT_KEPT = ("locks/", "runs/")
 # So many objects at once, of 32 MiB at most: 800 MiB were measured of the gibibyte that the container may have.
 AT_ONCE = 16
@@ -53,7 +51,7 @@ def backup() -> int:
         raise ConfigurationError("A backup is a file: write it by `make backup`, or send standard output to one")
     started = time.monotonic()
     pipeline = Pipeline(load_settings())
-    if (pipeline.settings.state / RESTORING).exists():
+    if pipeline.settings.restoring.exists():
         raise LakeError("A restore into this lake has not ended; run it again, or make wipe, then take a backup")
     about = {"format": FORMAT, "profile": pipeline.settings.profile, "id": secrets.token_hex(16)}
     said: dict[str, Any] = {**about, "objects": {}, "state": {}}

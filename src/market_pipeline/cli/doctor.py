@@ -43,6 +43,7 @@ def probes(settings: Settings, *, with_keys: bool = False) -> tuple[Probe, ...]:
         *([("store identity", lambda: _identity(settings))] if _role(settings) else []),
         *([("Dagster's database", lambda: _database(settings))] if settings.database_url else []),
         *([("alerts", lambda: _alerts(settings))] if settings.alert_url else []),
+        *([("restore", _restore)] if settings.restoring.exists() else []),
         ("disk", lambda: _disk(settings.home)),
         ("memory", _memory),
         ("dbt manifest", lambda: _manifest(settings)),
@@ -114,6 +115,13 @@ def _identity(settings: Settings) -> Probe:
         "external": "external: the key in .env, nobody here tried what it is denied",
     }.get(role, f"{role}, denials tried")
     return Probe("store identity", True, found, "one for each role", "let the store make identities, or use MinIO")
+
+
+def _restore() -> Probe:
+    """A restore that was cut: no run begins in half a lake."""
+    return Probe(
+        "restore", False, "not ended", "none under way", "restore the same backup again, or begin anew: make wipe"
+    )
 
 
 def _alerts(settings: Settings) -> Probe:

@@ -23,7 +23,6 @@ from market_pipeline.cli.backup import (
     LAKE,
     LAYERS,
     MANIFEST,
-    RESTORING,
     STATE,
     bodies,
     digest,
@@ -33,7 +32,7 @@ from market_pipeline.cli.backup import (
 from market_pipeline.cli.output import say
 from market_pipeline.errors import ConfigurationError, HashMismatch, LakeError
 from market_pipeline.pipeline import Pipeline
-from market_pipeline.settings import load_settings
+from market_pipeline.settings import Settings, load_settings
 from market_pipeline.store import Store
 
 # Held before they are written, however many they are; an object is 32 MiB at most.
@@ -85,7 +84,7 @@ def _handfuls(members: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, 
 def _restored(pipeline: Pipeline, members: Iterator[tuple[str, bytes]]) -> tuple[Mapping[str, list[Any]], str]:
     """The objects of a backup with what they are in the store now, and in a word how they came there."""
     store, folder = pipeline.store, pipeline.settings.state
-    is_ours = _begin(store, folder, _id(members, pipeline.settings.profile))
+    is_ours = _begin(store, pipeline.settings, _id(members, pipeline.settings.profile))
     read: dict[str, list[Any]] = {}
     state: dict[str, bytes] = {}
     said: Mapping[str, Any] | None = None
@@ -115,7 +114,7 @@ def _restored(pipeline: Pipeline, members: Iterator[tuple[str, bytes]]) -> tuple
     if is_ours:
         for name, body in state.items():
             _write_state(folder, name, body)
-        (folder / RESTORING).unlink()
+        pipeline.settings.restoring.unlink()
     return present, "Restored" if is_ours else "Was there already"
 
 
@@ -135,15 +134,15 @@ def _id(members: Iterator[tuple[str, bytes]], profile: str) -> str:
     return str(said["id"])
 
 
-def _begin(store: Store, folder: Path, id_: str) -> bool:
+def _begin(store: Store, settings: Settings, id_: str) -> bool:
     """Whether a restore writes: into a lake that is empty, or that holds nothing but part of the same backup."""
-    mark = folder / RESTORING
+    mark = settings.restoring
     before = mark.read_text(encoding="utf-8") if mark.exists() else None
     if before not in (None, id_):
         raise _not_empty("the restore of another backup has not ended")
     if before is None and _in_slices(store):
         return False
-    _write_state(folder, RESTORING, id_.encode())
+    _write_state(settings.state, mark.name, id_.encode())
     return True
 
 

@@ -141,6 +141,15 @@ def _refuse_another_profile(instance: dg.DagsterInstance, settings: Settings) ->
         )
 
 
+def refuse_half_a_lake(settings: Settings) -> None:
+    """Raise while a restore is under way, or after one that was cut."""
+    if settings.restoring.exists():
+        raise ConfigurationError(
+            f"The restore of profile {settings.profile} has not ended, so its lake is not whole; restore the same "
+            "backup again: make restore FROM=..., or begin anew: make wipe"
+        )
+
+
 def session_resource(settings: Settings, prepared: Session | None) -> dg.ResourceDefinition:
     """The run's `Session`. A run that nobody prepared (started in the UI or by the daemon) also leaves `health.json`;
     one that the command line prepared leaves that to it."""
@@ -148,6 +157,7 @@ def session_resource(settings: Settings, prepared: Session | None) -> dg.Resourc
     @dg.resource(description="The profile's pipeline, held for one run.")
     def session(context: dg.InitResourceContext) -> Iterator[Session]:
         run, instance = context.run, context.instance
+        refuse_half_a_lake(settings)
         if run is not None and instance is not None:
             _refuse_another_profile(instance, settings)
             locks.own(settings.state, run.run_id)

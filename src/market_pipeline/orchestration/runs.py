@@ -24,7 +24,15 @@ from market_pipeline.orchestration import alerts, database, locks
 from market_pipeline.orchestration.definitions import build
 from market_pipeline.orchestration.event_log import BATCH_SIZE, BATCH_SIZE_VARIABLE, BatchedEventLog
 from market_pipeline.orchestration.legs import GOLD, Leg
-from market_pipeline.orchestration.resources import TAG, Asked, Progress, Report, Session, no_progress
+from market_pipeline.orchestration.resources import (
+    TAG,
+    Asked,
+    Progress,
+    Report,
+    Session,
+    no_progress,
+    refuse_half_a_lake,
+)
 from market_pipeline.pipeline import Pipeline
 from market_pipeline.settings import Settings
 
@@ -167,6 +175,7 @@ def start(
     """
     started = time.monotonic()
     settings = pipeline.settings
+    refuse_half_a_lake(settings)
     session = Session(pipeline, on_progress=on_progress)
     definitions = build(settings, prepared=session)
     graph = definitions.resolve_asset_graph()
