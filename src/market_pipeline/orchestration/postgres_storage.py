@@ -3,7 +3,8 @@
 Dagster's own opens one for each question, and an event of an asset asks several: 20 to 40 ms each where the server
 wants a password by SCRAM, half of the time of a backfill's run outside its work (by samples). Here the three storages
 of a process share an engine that keeps what it opened, and asks whether it lives before it is used: a server that was
-away in between is no error. What does not belong here: which database, and that it exists (`database`).
+away in between is no error. The web server replaces the engines by its own, as it does with Dagster's storage.
+What does not belong here: which database, and that it exists (`database`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ from dagster._core.storage.sql import create_engine
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 
-_KEPT, _MORE_AT_ONCE, _KEPT_S = 1, 20, 1800
+_KEPT, _MORE_AT_ONCE = 1, 20
+# Before routers and balancers forget a silent connection; one that died without a word is given up in a minute.
+_KEPT_S = 120
+_WATCHED = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 
 class KeptConnections(DagsterPostgresStorage):
@@ -30,6 +40,7 @@ class KeptConnections(DagsterPostgresStorage):
             max_overflow=_MORE_AT_ONCE,
             pool_recycle=_KEPT_S,
             pool_pre_ping=True,
+            connect_args=_WATCHED,
         )
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             storage._engine = engine  # as its own `optimize_for_webserver` does
