@@ -85,6 +85,11 @@ def test_each_service_is_on_the_networks_of_what_it_may_reach_alone() -> None:
     assert SERVICES["secrets"]["network_mode"] == "none"
 
 
+def test_every_service_takes_the_same_profile_where_none_is_named() -> None:
+    text = (REPOSITORY / "compose.yaml").read_text(encoding="utf-8")
+    assert set(re.findall(r"COMPOSE_PROFILES:-(\w+)\}", text)) == {"demo"}
+
+
 def test_the_dashboard_has_no_credential_and_cant_write_gold() -> None:
     dashboard = SERVICES["dashboard"]
     assert mounts("dashboard") == {"warehouse": "ro"}
@@ -107,7 +112,7 @@ def test_each_secret_is_mounted_by_those_who_need_it() -> None:
 def test_a_backup_has_its_own_key_and_reads_the_state() -> None:
     assert mounts("backup") == {"state": "ro", "secrets-backup": "ro"}
     assert mounts("restore") == {"state": "rw", "secrets-owner": "ro"}
-    assert {SERVICES[name]["networks"][0] for name in TOOLS} == {"inside"}
+    assert {SERVICES[name]["networks"][0] for name in TOOLS} == {"store"}
 
 
 def test_no_secret_is_in_an_environment() -> None:
