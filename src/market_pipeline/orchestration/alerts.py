@@ -185,7 +185,7 @@ def _post(url: str, *, title: str, body: str) -> str:
     notifier = apprise.Apprise()
     if not notifier.add(url):
         return f"{address} is no address in apprise's notation, such as json://host/path or slack://; mend it"
-    taken = [apprise.Apprise(service).notify(title=title, body=body) for service in notifier]
+    taken = [bool(apprise.Apprise(service).notify(title=title, body=body)) for service in notifier]
     if not all(taken) and any(taken):
         _log.warning("Of %d addresses at %s, %d took a message; it is not sent again", len(taken), address, sum(taken))
     if not any(taken):
