@@ -435,3 +435,19 @@ def test_the_stamp_moves_with_pointer_and_health(warehouse: Warehouse, build_db:
     warehouse.write_health(fixture.health("000001", has_failed=True))
     seen.append(warehouse.stamp())
     assert len(set(seen)) == 4
+
+
+def test_a_long_query_draws_no_bar_among_data(build_db: Path, tmp_path: Path) -> None:
+    """DuckDB draws one on standard output in a process without a file, as Dagster's of a run is, after two seconds."""
+    folder = tmp_path / "warehouse"
+    fixture.publish(folder, build_db=build_db)
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from market_pipeline.snapshots import open_guarded
+        for _ in range(2):  # the first sets the guard up, the second finds it
+            con = open_guarded(next(Path(sys.argv[1]).glob("gold-*.duckdb")))
+            con.execute("select count(distinct hash(a.range * b.range)) from range(12000) a, range(3000) b").fetchall()
+        """
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    assert done.stdout == ""

@@ -26,6 +26,7 @@ import polars as pl
 from market_pipeline import layout, logs, seeding
 from market_pipeline.dbt_project import DbtProject, project_files, tail
 from market_pipeline.errors import CheckFailed, IncompleteSlice, LakeError
+from market_pipeline.snapshots import quiet
 from market_pipeline.store import Store
 from market_pipeline.warehouse import Generation, Warehouse
 
@@ -294,7 +295,7 @@ def _literal(text: str) -> str:
 
 def _newest_dates(build_db: Path, tables: Iterable[str]) -> dict[str, str]:
     """Newest `session_date` of each table that has one, ISO."""
-    with duckdb.connect(str(build_db), read_only=True) as connection:
+    with quiet(duckdb.connect(str(build_db), read_only=True)) as connection:
         dated = connection.execute(
             "select table_name from information_schema.columns where column_name = 'session_date'"
         ).fetchall()

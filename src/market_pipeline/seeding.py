@@ -19,7 +19,7 @@ from market_pipeline import layout
 from market_pipeline.dbt_project import project_files
 from market_pipeline.errors import LakeError
 from market_pipeline.records import Generation, first_line
-from market_pipeline.snapshots import GUARD, quoted, text
+from market_pipeline.snapshots import GUARD, quiet, quoted, text
 from market_pipeline.store import Store
 
 # The databases of dbt's profile, in the folder of a build: the private file, and what it continues.
@@ -68,7 +68,7 @@ def seed(folder: Path, store: Store, snapshot: Path, tables: Iterable[str]) -> N
 
 def _connected(folder: Path) -> duckdb.DuckDBPyConnection:
     limits = {key: GUARD[key] for key in ("memory_limit", "threads")}
-    return duckdb.connect(str(folder / BUILD), config={**limits, "preserve_insertion_order": "false"})
+    return quiet(duckdb.connect(str(folder / BUILD), config={**limits, "preserve_insertion_order": "false"}))
 
 
 def _name_lake(con: duckdb.DuckDBPyConnection, store: Store) -> None:

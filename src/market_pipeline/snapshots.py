@@ -167,11 +167,18 @@ def recover(folder: Path) -> None:
             path.unlink()
 
 
+def quiet(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """A connection that draws no bar: DuckDB draws one on standard output, where data goes, in processes that it takes
+    for somebody's own, such as Dagster's of a run."""
+    con.execute("pragma disable_progress_bar")  # which works behind the guard too
+    return con
+
+
 def open_guarded(path: Path) -> duckdb.DuckDBPyConnection:
     """Open a generation as every reader does: read-only, UTC, no access to anything else, and no way to change that.
     Connections of one process to one file share their settings, so only the first one makes them."""
     with _OPENING:
-        con = duckdb.connect(str(path), read_only=True, config=GUARD)
+        con = quiet(duckdb.connect(str(path), read_only=True, config=GUARD))
         row = con.execute("select current_setting('lock_configuration')").fetchone()
         if row is None or not row[0]:
             con.execute("set global TimeZone = 'UTC'")  # no option of `connect`: it is known after the guard is up
@@ -221,7 +228,7 @@ def _copy(
         raise ObjectMissing(f"{build_db} is missing; `market-pipeline run gold` builds it")
     written: dict[str, tuple[int, int]] = {}
     limits = {key: GUARD[key] for key in ("memory_limit", "threads")}
-    with duckdb.connect(str(target), config=limits) as con:
+    with quiet(duckdb.connect(str(target), config=limits)) as con:
         con.execute(f"attach {text(str(build_db))} as build (read_only)")
         schemas = dict(
             con.execute(
