@@ -570,6 +570,26 @@ def test_an_interrupt_is_recorded_and_the_next_run_goes_on(profile: Profile) -> 
     assert _current(pipeline, WEEKLY).is_success
 
 
+def test_an_interrupt_that_comes_while_memory_is_collected_is_not_lost() -> None:
+    code = """if True:
+        import os, signal, time, weakref
+        from market_pipeline.orchestration import interrupts
+        class Thing: pass
+        thing = Thing()
+        def forget(_): os.kill(os.getpid(), signal.SIGINT); [None for _ in range(100_000)]
+        seen = weakref.ref(thing, forget)
+        try:
+            with interrupts.kept():
+                del thing
+                time.sleep(20)
+        except KeyboardInterrupt:
+            print("ended")
+        """
+    begin = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731 - a background job ignores it
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, preexec_fn=begin)
+    assert done.stdout == "ended\n", done.stderr
+
+
 def test_two_profiles_share_nothing_of_dagster(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _current(profile.pipeline(), WEEKLY).is_success
     monkeypatch.setenv("MARKET_PIPELINE_PROFILE", "demo-other")

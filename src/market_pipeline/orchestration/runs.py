@@ -20,7 +20,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.storage.tags import MAX_RETRIES_TAG
 
 from market_pipeline.errors import ConfigurationError
-from market_pipeline.orchestration import alerts, database, locks
+from market_pipeline.orchestration import alerts, database, interrupts, locks
 from market_pipeline.orchestration.definitions import build
 from market_pipeline.orchestration.event_log import BATCH_SIZE, BATCH_SIZE_VARIABLE, BatchedEventLog
 from market_pipeline.orchestration.legs import GOLD, Leg
@@ -193,16 +193,17 @@ def start(
         locks.own(settings.state, run_id)
         try:
             locks.reap(dagster, settings.state)
-            result = job.execute_in_process(
-                run_config=_QUIET,
-                instance=dagster,
-                asset_selection=wanted,
-                partition_key=leg.slice_key,
-                raise_on_error=False,
-                run_id=run_id,
-                # Nobody but its command can take up a run of this process, should it die.
-                tags={f"{TAG}started_by": "command line", MAX_RETRIES_TAG: "0", **asked.tags(), **leg.tags()},
-            )
+            with interrupts.kept():
+                result = job.execute_in_process(
+                    run_config=_QUIET,
+                    instance=dagster,
+                    asset_selection=wanted,
+                    partition_key=leg.slice_key,
+                    raise_on_error=False,
+                    run_id=run_id,
+                    # Nobody but its command can take up a run of this process, should it die.
+                    tags={f"{TAG}started_by": "command line", MAX_RETRIES_TAG: "0", **asked.tags(), **leg.tags()},
+                )
         finally:
             locks.release(settings.state, run_id)
     if _is_interrupted(result):
