@@ -32,8 +32,8 @@ from market_pipeline.cli.backup import (
 from market_pipeline.cli.output import say
 from market_pipeline.errors import ConfigurationError, HashMismatch, LakeError
 from market_pipeline.pipeline import Pipeline
-from market_pipeline.settings import Settings, load_settings
-from market_pipeline.store import Store
+from market_pipeline.settings import load_settings
+from market_pipeline.store import FolderStore, Store
 
 # Held before they are written, however many they are; an object is 32 MiB at most.
 _BYTES_AT_ONCE = 128 << 20
@@ -83,8 +83,8 @@ def _handfuls(members: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, 
 
 def _restored(pipeline: Pipeline, members: Iterator[tuple[str, bytes]]) -> tuple[Mapping[str, list[Any]], str]:
     """The objects of a backup with what they are in the store now, and in a word how they came there."""
-    store, folder = pipeline.store, pipeline.settings.state
-    is_ours = _begin(store, pipeline.settings, _id(members, pipeline.settings.profile))
+    store, kept = pipeline.store, FolderStore(pipeline.settings.state)
+    is_ours = _begin(store, kept, pipeline.settings.restoring.name, _id(members, pipeline.settings.profile))
     read: dict[str, list[Any]] = {}
     state: dict[str, bytes] = {}
     said: Mapping[str, Any] | None = None
@@ -113,8 +113,8 @@ def _restored(pipeline: Pipeline, members: Iterator[tuple[str, bytes]]) -> tuple
     _compare(expected, present, "the store")
     if is_ours:
         for name, body in state.items():
-            _write_state(folder, name, body)
-        pipeline.settings.restoring.unlink()
+            kept.replace(name, body)
+        kept.delete(pipeline.settings.restoring.name)
     return present, "Restored" if is_ours else "Was there already"
 
 
@@ -134,15 +134,14 @@ def _id(members: Iterator[tuple[str, bytes]], profile: str) -> str:
     return str(said["id"])
 
 
-def _begin(store: Store, settings: Settings, id_: str) -> bool:
+def _begin(store: Store, kept: Store, mark: str, id_: str) -> bool:
     """Whether a restore writes: into a lake that is empty, or that holds nothing but part of the same backup."""
-    mark = settings.restoring
-    before = mark.read_text(encoding="utf-8") if mark.exists() else None
+    before = kept.get(mark).decode() if kept.exists(mark) else None
     if before not in (None, id_):
         raise _not_empty("the restore of another backup has not ended")
     if before is None and _in_slices(store):
         return False
-    _write_state(settings.state, mark.name, id_.encode())
+    kept.replace(mark, id_.encode())
     return True
 
 
@@ -169,14 +168,6 @@ def _put(store: Store, key: str, body: bytes) -> None:
 
 def _is_inside(name: str) -> bool:
     return ".." not in Path(name).parts and not Path(name).is_absolute()
-
-
-def _write_state(folder: Path, name: str, body: bytes) -> None:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.write_bytes(body)
-    temporary.replace(path)
 
 
 def _compare(said: Mapping[str, list[Any]], found: Mapping[str, list[Any]], where: str) -> None:
