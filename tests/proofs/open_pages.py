@@ -21,10 +21,12 @@ from streamlit.proto.Alert_pb2 import Alert
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 PAGES = ("", "prices", "compare", "sectors", "volatility", "trust", "prices", "compare")
 # Two seconds are promised; a longer wait may be the machine's, one of thirty is ours.
 PROMISED_S, LIMIT_S = 2.0, 30.0
+_PROTOCOL = Subprotocol("streamlit")
 MARK, DIGITS = b"Generation ", 6
 
 
@@ -45,7 +47,7 @@ class Session(threading.Thread):
 
     def run(self) -> None:
         try:
-            with connect(self._address, subprotocols=["streamlit"], max_size=None, ping_timeout=60) as opened:  # type: ignore[list-item]
+            with connect(self._address, subprotocols=[_PROTOCOL], max_size=None, ping_timeout=60) as opened:
                 self._ask(opened)
                 while not self._has_ended.is_set():
                     self._ask_due(opened)
