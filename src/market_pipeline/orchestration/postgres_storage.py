@@ -1,10 +1,10 @@
 """Dagster's storage in PostgreSQL, whose processes keep a connection.
 
-Dagster's own opens one for each question, and an event of an asset asks several: 20 to 40 ms each where the server
-wants a password by SCRAM, half of the time of a backfill's run outside its work (by samples). Here the three storages
-of a process share an engine that keeps what it opened, and asks whether it lives before it is used: a server that was
-away in between is no error. The web server replaces the engines by its own, as it does with Dagster's storage.
-What does not belong here: which database, and that it exists (`database`).
+Dagster's own opens one for each question, an event of an asset asks several, and each costs milliseconds where the
+server wants a password by SCRAM. Here the three storages of a process share an engine that keeps what it opened, and
+asks whether it lives before it is used: a server that was away in between is no error. The web server replaces the
+engines by its own, as it does with Dagster's storage. What does not belong here: which database, and that it exists
+(`database`).
 """
 
 from __future__ import annotations
